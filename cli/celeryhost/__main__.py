@@ -1,0 +1,65 @@
+"""Entry point: the one place that turns an error into a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .errors import FAILED, INTERRUPTED, Failure
+
+
+def main() -> None:
+    """Run the command line and exit with its code (docs/exit-codes.md)."""
+    try:
+        code = _plain_status(sys.argv[1:]) if _is_plain_status(sys.argv[1:]) else _click()
+        sys.stdout.flush()
+    except Failure as failure:
+        code = _say(failure, failure.code)
+    except KeyboardInterrupt:
+        code = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader has seen enough: `celeryhost logs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    sys.exit(code)
+
+
+def _is_plain_status(args: list[str]) -> bool:
+    """`status [PROGRAM…] [--json]`: answered without importing click, which takes longer than the answer."""
+    return args[:1] == ["status"] and all(arg == "--json" or not arg.startswith("-") for arg in args[1:])
+
+
+def _plain_status(args: list[str]) -> int:
+    from .commands.status_view import show
+
+    names = [arg for arg in args[1:] if arg != "--json"]
+    return show(names, as_json="--json" in args)
+
+
+def _click() -> int:
+    try:
+        import click
+    except ImportError:
+        import site  # the host's launcher runs without site-packages (-S) until something needs them
+
+        site.main()
+        import click
+
+    from .cli import cli
+
+    try:
+        return cli.main(prog_name="celeryhost", standalone_mode=False) or 0
+    except click.exceptions.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+
+
+def _say(what: object, code: int) -> int:
+    sys.stdout.flush()
+    print(f"celeryhost: {what}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The exit codes, and the one exception that carries one.
+
+The codes are part of the interface (docs/exit-codes.md). 3 and 4 mean for `status` what LSB says they mean
+(https://refspecs.linuxfoundation.org/LSB_5.0.0/LSB-Core-generic/LSB-Core-generic/iniscrptact.html).
+"""
+
+from __future__ import annotations
+
+OK = 0
+FAILED = 1  # it was tried and did not work: a program reached FATAL, a task failed, provisioning failed
+USAGE = 2  # the command line makes no sense
+NOT_RUNNING = 3  # stopped, exited or FATAL
+UNKNOWN = 4  # no such program, host, task or app
+STARTING = 5  # STARTING, STOPPING or BACKOFF: not running now, perhaps soon
+DENIED = 6  # this user may not
+DOWN = 7  # supervisord does not answer
+UNREACHABLE = 8  # the host does not answer
+TIMEOUT = 9  # the wait ended first
+INTERRUPTED = 130  # Ctrl-C
+
+# Of several outcomes the first in this order is the exit code: what hides most comes first.
+GRAVITY = (INTERRUPTED, USAGE, UNREACHABLE, DOWN, DENIED, UNKNOWN, FAILED, TIMEOUT, NOT_RUNNING, STARTING, OK)
+
+
+def worst(codes) -> int:
+    """The exit code that stands for all of `codes`; OK when there are none."""
+    return min(codes, key=GRAVITY.index, default=OK)
+
+
+class Failure(Exception):
+    """Something a person must know: what and where (`message`), how to mend it (`fix`), and the exit code."""
+
+    def __init__(self, message: str, code: int = FAILED, fix: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.fix}" if self.fix else self.message

@@ -1,0 +1,179 @@
+"""supervisord's XML-RPC, spoken over its unix socket or http.
+
+Written by hand because `import xmlrpc.client` alone costs 25 ms, more than all of `status` may take
+(bench/). The methods: http://supervisord.org/api.html
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from binascii import b2a_base64
+from xml.parsers import expat
+
+from .errors import DENIED, DOWN, Failure
+
+# Fault codes of supervisor/xmlrpc.py that callers tell apart.
+UNKNOWN_METHOD = 1
+SHUTDOWN_STATE = 6
+BAD_NAME = 10
+SPAWN_ERROR = 50
+ALREADY_STARTED = 60
+NOT_RUNNING = 70
+ALREADY_ADDED = 90
+STILL_RUNNING = 91
+CANT_REREAD = 92
+
+
+class Fault(Exception):
+    """supervisord refused a call: `code` is one of its fault codes, `text` what it says."""
+
+    def __init__(self, code: int, text: str):
+        super().__init__(f"{text} (fault {code})")
+        self.code = code
+        self.text = text
+
+
+class Supervisor:
+    """A supervisord. `server` is a locate.Server; `timeout` in seconds bounds each call."""
+
+    def __init__(self, server, timeout: float = 10):
+        self.server = server
+        self.timeout = timeout
+
+    def call(self, method: str, *params):
+        """The result of `supervisor.METHOD`; raises Fault, or Failure (DOWN, DENIED)."""
+        name = method if "." in method else f"supervisor.{method}"
+        result = _decode(self._post(_request(name, params)), self.server.url)
+        if isinstance(result, Fault):
+            if result.code == SHUTDOWN_STATE:
+                raise Failure(f"supervisord at {self.server.url} is shutting down", DOWN, "start it again")
+            raise result
+        return result
+
+    def multicall(self, calls):
+        """One round trip for many `(method, *params)`: a list of results, a Fault in place of each that was refused."""
+        names = [{"methodName": f"supervisor.{method}", "params": list(params)} for method, *params in calls]
+        if not names:
+            return []
+        return [
+            Fault(result["faultCode"], result["faultString"])
+            if isinstance(result, dict) and "faultCode" in result
+            else result
+            for result in self.call("system.multicall", names)
+        ]
+
+    def _post(self, body: bytes) -> bytes:
+        url, user, password = self.server[:3]
+        head = f"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n"
+        if user is not None:
+            token = b2a_base64(f"{user}:{password or ''}".encode(), newline=False).decode()
+            head += f"Authorization: Basic {token}\r\n"
+        try:
+            with self._connected(url) as connection:
+                connection.sendall(head.encode() + b"\r\n" + body)
+                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        except OSError as error:
+            raise _unanswered(error, url, self.timeout) from None
+        status, _, rest = answer.partition(b"\r\n")
+        code = status.split(b" ")[1:2]
+        if code == [b"200"]:
+            return rest.partition(b"\r\n\r\n")[2]
+        if code == [b"401"]:
+            fix = "give the user with -u and the password in SUPERVISOR_PASSWORD"
+            raise Failure(f"supervisord at {url} refuses user {user or '(none)'}", DENIED, fix)
+        said = status.decode(errors="replace") or "nothing"
+        raise Failure(f"what listens at {url} is no supervisord: it answered {said}", DOWN, "check the server URL")
+
+    def _connected(self, url: str) -> socket.socket:
+        if url.startswith("unix://"):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(self.timeout)
+            try:
+                connection.connect(url[len("unix://") :])
+            except OSError:
+                connection.close()
+                raise
+            return connection
+        place = url[len("http://") :].partition("/")[0]
+        host, _, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "80")
+        return socket.create_connection((host.strip("[]"), int(port)), self.timeout)
+
+
+def _unanswered(error: OSError, url: str, timeout: float) -> Failure:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Failure(f"you may not open {url}", DENIED, "join group `supervisor` and log in again, or use sudo")
+    if isinstance(error, TimeoutError):
+        return Failure(f"supervisord at {url} did not answer within {timeout:g} s", DOWN, "see its log")
+    fix = "start it: systemctl start supervisor, or service supervisor start"
+    return Failure(f"no supervisord answers at {url} ({error.strerror or error})", DOWN, fix)
+
+
+def _request(method: str, params) -> bytes:
+    values = "".join(f"<param>{_encode(value)}</param>" for value in params)
+    text = f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName><params>{values}</params></methodCall>"
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _encode(value) -> str:
+    if isinstance(value, bool):
+        inner = f"<boolean>{int(value)}</boolean>"
+    elif isinstance(value, int):
+        inner = f"<int>{value}</int>"
+    elif isinstance(value, str):
+        text = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        inner = f"<string>{text}</string>"
+    elif isinstance(value, dict):
+        members = "".join(f"<member><name>{key}</name>{_encode(item)}</member>" for key, item in value.items())
+        inner = f"<struct>{members}</struct>"
+    else:
+        inner = f"<array><data>{''.join(map(_encode, value))}</data></array>"
+    return f"<value>{inner}</value>"
+
+
+_SCALARS = {"int": int, "i4": int, "boolean": lambda text: text == "1", "string": str, "double": float}
+
+
+def _decode(body: bytes, url: str):
+    """What a methodResponse holds: a value, or a Fault."""
+    stack: list = [[]]  # open containers; a struct is the flat list name, value, name, value…
+    text: list[str] = []
+    kinds: list[str] = []  # the type tag seen in each open <value>
+    fault = False
+
+    def opened(tag, _):
+        nonlocal fault
+        text.clear()
+        if tag == "value":
+            kinds.append("string")
+        elif tag in _SCALARS or tag in ("array", "struct"):
+            kinds[-1] = tag
+            if tag in ("array", "struct"):
+                stack.append([])
+        elif tag == "fault":
+            fault = True
+
+    def closed(tag):
+        if tag == "name":
+            stack[-1].append("".join(text))
+        elif tag == "value":
+            kind = kinds.pop()
+            if kind == "array":
+                value = stack.pop()
+            elif kind == "struct":
+                flat = stack.pop()
+                value = dict(zip(flat[::2], flat[1::2], strict=True))
+            else:
+                value = _SCALARS[kind]("".join(text))
+            stack[-1].append(value)
+            text.clear()
+
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = opened, closed, text.append
+    try:
+        parser.Parse(body, True)
+        (result,) = stack[0]
+    except (expat.ExpatError, ValueError, IndexError, KeyError):
+        raise Failure(f"the answer of {url} is no XML-RPC", DOWN, "check that a supervisord listens there") from None
+    return Fault(result["faultCode"], result["faultString"]) if fault else result
