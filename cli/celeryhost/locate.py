@@ -11,7 +11,7 @@ from collections import namedtuple
 
 from .errors import DENIED, DOWN, USAGE, Failure
 
-PASSWORD_VARIABLE = "SUPERVISOR_PASSWORD"  # noqa: S105 - the name of the variable, not a password
+PASSWORD_VARIABLE = "SUPERVISOR_PASSWORD"
 SEARCH = ("supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
 
 Server = namedtuple("Server", "url user password config", defaults=(None, None, None))
