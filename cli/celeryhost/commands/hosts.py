@@ -1,0 +1,29 @@
+"""What the commands share when they work on many hosts."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+from .. import errors
+from ..remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
+
+
+def each(target, argv, show, root: bool = False, timeout: float | None = 60, at_once: int = AT_ONCE) -> int:
+    """Run `celeryhost ARGV` on the hosts of `target`, call `show(host, data)` for each JSON object that comes.
+
+    Errors and remarks go to stderr with the host's name as they arrive. Returns the exit code that stands for all.
+    """
+    codes = []
+    with closing(fan_out(target, argv, root, timeout, at_once)) as answers:
+        for host, kind, value in answers:
+            if kind == DATA:
+                show(host, value)
+            elif kind == ENDED:
+                codes.append(value)
+            else:
+                sys.stdout.flush()
+                print(f"{host}: {value}" if kind == SAID else f"celeryhost: {value}", file=sys.stderr)
+                if kind == FAILURE:
+                    codes.append(value.code)
+    return errors.worst(codes)
