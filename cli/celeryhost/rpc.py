@@ -47,7 +47,7 @@ class Supervisor:
         result = _decode(self._post(_request(name, params)), self.server.url)
         if isinstance(result, Fault):
             if result.code == SHUTDOWN_STATE:
-                raise Failure(f"supervisord at {self.server.url} is shutting down", DOWN, "start it again")
+                raise self._shutting_down()
             raise result
         return result
 
@@ -56,12 +56,18 @@ class Supervisor:
         names = [{"methodName": f"supervisor.{method}", "params": list(params)} for method, *params in calls]
         if not names:
             return []
-        return [
+        results = [
             Fault(result["faultCode"], result["faultString"])
             if isinstance(result, dict) and "faultCode" in result
             else result
             for result in self.call("system.multicall", names)
         ]
+        if any(isinstance(result, Fault) and result.code == SHUTDOWN_STATE for result in results):
+            raise self._shutting_down()
+        return results
+
+    def _shutting_down(self) -> Failure:
+        return Failure(f"supervisord at {self.server.url} is shutting down", DOWN, "start it again")
 
     def _post(self, body: bytes) -> bytes:
         url, user, password = self.server[:3]

@@ -1,0 +1,147 @@
+"""The programs of a supervisord, and what a person may call them."""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+
+from .errors import NOT_RUNNING, OK, STARTING, UNKNOWN, Failure
+
+# http://supervisord.org/subprocess.html#process-states
+ALIVE = ("STARTING", "RUNNING", "BACKOFF")  # what can be stopped
+DEAD = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # what can be started
+
+Process = namedtuple(
+    "Process",
+    "name group process state pid start stop now spawnerr exitstatus stdout_logfile stderr_logfile description",
+)
+Process.__doc__ = """One process as getProcessInfo describes it: `name` as Supervisor shows it (`group:process`, or one
+word when both are equal), `state` as a word, times in seconds since the epoch (0: never), `pid` 0 when there is none."""
+
+
+def processes(supervisor) -> list[Process]:
+    """Every process, sorted by name; raises Failure (DOWN, DENIED)."""
+    return [from_info(info) for info in supervisor.call("getAllProcessInfo")]
+
+
+def from_info(info: dict) -> Process:
+    """The Process that a struct of getProcessInfo stands for."""
+    group, process = info["group"], info["name"]
+    return Process(
+        process if group == process else f"{group}:{process}",
+        group,
+        process,
+        info["statename"],
+        info["pid"],
+        info["start"],
+        info["stop"],
+        info["now"],
+        info["spawnerr"],
+        info["exitstatus"],
+        info["stdout_logfile"],
+        info["stderr_logfile"],
+        info["description"],
+    )
+
+
+def exit_code(process: Process) -> int:
+    """What `status` exits with for this process alone."""
+    return OK if process.state == "RUNNING" else NOT_RUNNING if process.state in DEAD else STARTING
+
+
+def select(patterns, known: list[Process]) -> list[Process]:
+    """The processes that `patterns` name, in their order, each once; all of them when there is no pattern.
+
+    A pattern is a program or group, `group:process`, `group:*`, an app (all programs of `mysite`), a glob, or `all`.
+    What is some program's very name means that program alone. Raises Failure (UNKNOWN) with the near matches.
+    """
+    chosen: dict[str, Process] = {}
+    for pattern in patterns or ("all",):
+        found = _named(pattern, known)
+        if not found and (patterns or known):
+            words = {word for process in known for word in (process.name, process.group)} | apps(known)
+            fix = near(pattern, words) or "see celeryhost status"
+            raise Failure(f"no program, group or app {pattern!r} here", UNKNOWN, fix)
+        chosen.update((process.name, process) for process in found)
+    return list(chosen.values())
+
+
+def _named(pattern: str, known: list[Process]) -> list[Process]:
+    group, _, process = pattern.partition(":")
+    exact = [p for p in known if pattern in (p.name, p.group) or (p.group == group and process in (p.process, "*"))]
+    if exact:
+        return exact
+    if pattern == "all":
+        return known
+    names = apps(known)
+    if pattern in names:
+        return [p for p in known if _owner(p.group, names) == pattern]
+    if any(character in pattern for character in "*?["):
+        from fnmatch import fnmatchcase
+
+        return [p for p in known if fnmatchcase(p.name, pattern) or fnmatchcase(p.group, pattern)]
+    return [p for p in known if p.group.startswith(f"{pattern}-")]
+
+
+def apps(known: list[Process]) -> set[str]:
+    """The apps that the program names speak of: `mysite` where there is a `mysite-worker` or `mysite-beat`."""
+    groups = {process.group for process in known}
+    stems = {group[: -len(end)] for group in groups for end in ("-worker", "-beat") if group.endswith(end)}
+    return stems - groups
+
+
+def _owner(group: str, names: set[str]) -> str:
+    """The longest app name that `group` begins with: `mysite-two-worker` is not a program of `mysite`."""
+    return max((name for name in names if group.startswith(f"{name}-")), key=len, default="")
+
+
+def near(word: str, words) -> str:
+    """`did you mean 'x' or 'y'?` for a mistyped `word`, or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, sorted(words), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def tail(process: Process, lines: int, supervisor=None) -> list[str]:
+    """The last `lines` lines of the log that `process` wrote to last, without blank lines and control characters.
+
+    Read from the file; through `supervisor`, when given, if this user may not. Empty when nothing is there.
+    """
+    written = []
+    for stream in ("stdout", "stderr"):
+        path = getattr(process, f"{stream}_logfile")
+        if path:
+            try:
+                state = os.stat(path)
+            except OSError:
+                continue
+            if state.st_size:
+                written.append((state.st_mtime, stream, path))
+    if not written:
+        return []
+    _, stream, path = max(written)
+    data = _file_end(path, lines * 200) or _remote_end(supervisor, process, stream, lines * 200)
+    return [line for line in map(_printable, data.splitlines()) if line][-lines:]
+
+
+def _file_end(path: str, size: int) -> str:
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - size))
+            return log.read(size).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _remote_end(supervisor, process: Process, stream: str, size: int) -> str:
+    from .rpc import Fault
+
+    try:
+        return supervisor.call(f"readProcess{stream.title()}Log", process.name, -size, 0) if supervisor else ""
+    except (Fault, Failure):
+        return ""
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() or c == "\t" else " " for c in line).strip()

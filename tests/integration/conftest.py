@@ -1,0 +1,182 @@
+"""A real supervisord in a temporary folder, without root, for each test that asks for one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from celeryhost import locate, programs
+from celeryhost.errors import Failure
+from celeryhost.rpc import Supervisor
+
+USER, PASSWORD = "celeryhost", "pass word%with:odd/characters"
+OLDEST = "4.0.0"  # the oldest release for Python 3
+
+
+class Daemon:
+    """A supervisord: write its programs, start it, run `celeryhost` against it."""
+
+    def __init__(self, folder: Path, supervisord: Path):
+        self.folder = folder
+        self.supervisord = supervisord
+        self.config = folder / "supervisord.conf"
+        self.socket = folder / "s"
+        self.log = folder / "supervisord.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.process: subprocess.Popen | None = None
+        (folder / "conf.d").mkdir()
+        (folder / "log").mkdir()
+        password = PASSWORD.replace("%", "%%")
+        self.config.write_text(f"""
+[supervisord]
+logfile=%(here)s/supervisord.log
+pidfile=%(here)s/supervisord.pid
+nodaemon=true
+{"user=root" if os.getuid() == 0 else ""}
+[unix_http_server]
+file=%(here)s/s
+[inet_http_server]
+port={self.url.removeprefix("http://")}
+username={USER}
+password={password}
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://%(here)s/s
+[include]
+files=conf.d/*.conf
+""")
+
+    def program(self, name: str, command: str = "sleep 1000", kind: str = "program", **settings) -> Path:
+        """Write (again) the configuration of a program; it counts from the next start or `reloadConfig`."""
+        lines = {
+            "command": command,
+            "startsecs": 0,
+            "stopwaitsecs": 5,
+            "redirect_stderr": "true",
+            "stdout_logfile": f"{self.folder}/log/{name}.log",
+        } | settings
+        path = self.folder / "conf.d" / f"{name}.conf"
+        path.write_text(f"[{kind}:{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines.items()))
+        return path
+
+    def start(self, until=("RUNNING", "EXITED", "FATAL", "BACKOFF", "STOPPED")) -> Daemon:
+        """Start it and wait until each program is in one of the states `until`."""
+        self.process = subprocess.Popen(
+            [self.supervisord, "-n", "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for(lambda: all(p.state in until and (p.start or p.state == "STOPPED") for p in self.known()))
+        return self
+
+    @property
+    def rpc(self) -> Supervisor:
+        return Supervisor(locate.Server(f"unix://{self.socket}"))
+
+    def known(self) -> list[programs.Process]:
+        return programs.processes(self.rpc)
+
+    def state(self, name: str) -> str:
+        return next(p.state for p in self.known() if p.name == name)
+
+    def pid(self, name: str) -> int:
+        return next(p.pid for p in self.known() if p.name == name)
+
+    def run(self, *args: str, **options) -> subprocess.CompletedProcess:
+        """`celeryhost ARGS` where it finds this supervisord by itself: in the current folder."""
+        return subprocess.run(self.argv(*args), **self.options(timeout=60, capture_output=True, **options))
+
+    def popen(self, *args: str, **options) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.argv(*args), **self.options(stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        )
+
+    def argv(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "celeryhost", *args]
+
+    def options(self, env=None, **options) -> dict:
+        plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}
+        return {"cwd": self.folder, "text": True, "stdin": subprocess.DEVNULL, "env": plain | (env or {})} | options
+
+    def end(self):
+        """End supervisord and what it started, however stubborn."""
+        if not self.process or self.process.poll() is not None:
+            return
+        try:
+            left = [p.pid for p in self.known() if p.pid]
+        except Failure:
+            left = []
+        self.process.send_signal(signal.SIGTERM)
+        for pid in left:
+            kill_group(pid)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def kill_group(pid: int):
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def wait_for(truth, seconds: float = 20):
+    """Wait until `truth()` holds; a supervisord that does not answer yet counts as no."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if truth():
+                return
+        except Failure:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"not so after {seconds} s")
+
+
+@pytest.fixture
+def daemon():
+    """A Daemon of the Supervisor that this environment holds, not started yet."""
+    yield from _daemon(Path(sys.executable).with_name("supervisord"))
+
+
+@pytest.fixture
+def oldest_daemon(oldest_supervisor):
+    yield from _daemon(oldest_supervisor / "bin" / "supervisord")
+
+
+@pytest.fixture(scope="session")
+def oldest_supervisor(pytestconfig) -> Path:
+    """A virtual environment with Supervisor OLDEST, made once and kept in pytest's cache."""
+    place = Path(pytestconfig.cache.mkdir(f"supervisor-{OLDEST}"))
+    if not (place / "bin" / "supervisord").exists():
+        subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=120)
+        packages = [f"supervisor=={OLDEST}", "setuptools<70"]  # it imports pkg_resources
+        made = subprocess.run([place / "bin" / "pip", "install", "-q", *packages], timeout=300, check=False)
+        if made.returncode:
+            shutil.rmtree(place)
+            pytest.skip(f"supervisor {OLDEST} cannot be installed here")
+    return place
+
+
+def _daemon(supervisord: Path):
+    # A socket's path may be 107 bytes long, which pytest's own temporary folders can exceed.
+    folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    made = Daemon(folder, supervisord)
+    try:
+        yield made
+    finally:
+        made.end()
+        shutil.rmtree(folder)
