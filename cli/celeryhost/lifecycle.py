@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import namedtuple
 
-from .errors import FAILED, OK, TIMEOUT, worst
+from .errors import FAILED, OK, TIMEOUT
 from .programs import ALIVE, DEAD, Process, from_info, processes, tail
 from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault
 
@@ -297,6 +297,7 @@ def _drive(supervisor, courses):
     """Run `courses` side by side to their ends; yields their events."""
     turns = dict.fromkeys(courses)
     looked = False  # whether the last round only looked
+    took = 0.0
     changed = time.monotonic()
     while turns:
         calls = {}

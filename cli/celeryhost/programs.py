@@ -16,7 +16,7 @@ Process = namedtuple(
     "name group process state pid start stop now spawnerr exitstatus stdout_logfile stderr_logfile description",
 )
 Process.__doc__ = """One process as getProcessInfo describes it: `name` as Supervisor shows it (`group:process`, or one
-word when both are equal), `state` as a word, times in seconds since the epoch (0: never), `pid` 0 when there is none."""
+word when both are equal), `state` as a word, times in seconds since the epoch (0: never), `pid` 0 without one."""
 
 
 def processes(supervisor) -> list[Process]:

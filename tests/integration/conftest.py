@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,7 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from celeryhost import locate, programs
 from celeryhost.errors import Failure
 from celeryhost.rpc import Supervisor
@@ -127,10 +127,8 @@ files=conf.d/*.conf
 
 
 def kill_group(pid: int):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def wait_for(truth, seconds: float = 20):
