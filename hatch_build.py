@@ -10,6 +10,7 @@ TREE = (
     "inventory/example",
     "inventory/local",
     "playbooks",
+    "plugins",
     "roles",
     "templates",
 )

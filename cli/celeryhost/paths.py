@@ -1,12 +1,17 @@
-"""Where celeryhost's Ansible tree (playbooks, roles, templates, inventory) is."""
+"""Where the Ansible tree is: playbooks, roles, templates, inventories, examples."""
 
 from __future__ import annotations
 
 import os
 
+from .errors import FAILED, Failure
+
 
 def tree() -> str:
-    """The checkout that this package lies in, else the copy that travels in the wheel."""
+    """The folder of ansible.cfg: inside an installed wheel, or the checkout. Raises Failure (FAILED) without one."""
     package = os.path.dirname(os.path.abspath(__file__))
-    checkout = os.path.dirname(os.path.dirname(package))
-    return checkout if os.path.isfile(os.path.join(checkout, "ansible.cfg")) else os.path.join(package, "_ansible")
+    for place in (os.path.join(package, "_ansible"), os.path.dirname(os.path.dirname(package))):
+        if os.path.isfile(os.path.join(place, "ansible.cfg")) and os.path.isdir(os.path.join(place, "playbooks")):
+            return place
+    fix = "use ./celeryhost of a checkout, or install the package with pip or pipx"
+    raise Failure(f"the celeryhost in {package} carries no playbooks and templates", FAILED, fix)
