@@ -56,7 +56,7 @@ def _tree_options(parser):
 
 def up(options):
     host = Host.up(options.name, options.suite, options.arch, options.init, options.sync)
-    connection = {"instance": host.name, "address": host.address, "user": "root", "port": 22}
+    connection = {"host": host.name, "address": host.address, "user": "root", "port": 22}
     print(json.dumps({**connection, "identity_file": str(host.key)}) if options.json else host.address)
 
 
