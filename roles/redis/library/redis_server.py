@@ -1,0 +1,255 @@
+#!/usr/bin/python
+"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart.
+
+Speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), so that a
+password is in no command line and a host needs no client library.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: redis_server
+short_description: Look at a running Redis, or change its settings at run time
+description:
+  - Without O(settings) it only looks; a Redis that does not run is no error then.
+  - Data are never removed. Switching the append-only file on waits until it holds all data, because a server
+    that starts with C(appendonly yes) reads that file alone, and would come up empty next to a full C(dump.rdb)
+    (https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/).
+options:
+  host: {description: Where it listens., type: str, default: 127.0.0.1}
+  port: {description: The port it should listen on., type: int, default: 6379}
+  password: {description: The password to log in with., type: str, default: ""}
+  requirepass: {description: The password it should ask for from now on., type: str, default: ""}
+  settings: {description: What C(CONFIG SET) is to bring about., type: dict, default: {}}
+  password_file: {description: "Holds celeryhost's password, and thereby says whose Redis this is.", type: path}
+  config_file: {description: "celeryhost's settings.", type: path}
+  timeout: {description: Seconds to wait for it to load or write its data., type: int, default: 900}
+author: celeryhost
+"""
+
+EXAMPLES = r"""
+- name: Make it durable
+  redis_server:
+    settings: {appendonly: "yes"}
+"""
+
+RETURN = r"""
+running: {description: Whether a Redis answers., type: bool}
+locked: {description: Whether it refuses the passwords known here., type: bool}
+version: {description: Its version., type: str}
+shared: {description: "Whether it is other people's: here before celeryhost, with a password, data or clients.", type: bool}
+empty: {description: Whether there are neither a running server nor data on disk., type: bool}
+keys: {description: Number of keys., type: int}
+clients: {description: Number of other connections., type: int}
+config_file: {description: The file it was started with., type: str}
+config: {description: The settings in force that decide something., type: dict}
+restart: {description: Settings that this version only takes at a restart., type: list}
+"""
+
+DEBIAN = "/etc/redis/redis.conf"
+DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
+UNITS = {"b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+
+
+class RedisError(Exception):
+    """What Redis answered with a minus sign."""
+
+
+class Redis:
+    """One connection. Raises OSError when nobody answers, RedisError for a refusal."""
+
+    def __init__(self, host, port):
+        self.stream = socket.create_connection((host, port), 10).makefile("rwb")
+        self.port = port
+
+    def __call__(self, *words):
+        parts = [str(word).encode() for word in words]
+        self.stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        self.stream.flush()
+        return self._answer()
+
+    def _answer(self):
+        line = self.stream.readline().decode(errors="replace")
+        kind, rest = line[:1], line[1:].strip()
+        if kind == "-":
+            raise RedisError(rest)
+        if kind == "$":
+            return self.stream.read(int(rest) + 2)[:-2].decode(errors="replace") if rest != "-1" else None
+        if kind == "*":
+            return [self._answer() for _ in range(int(rest))]
+        if kind not in ("+", ":"):
+            raise OSError(f"no Redis: it answered {line[:40]!r}")
+        return rest
+
+    def info(self, section):
+        return dict(line.split(":", 1) for line in self("INFO", section).splitlines() if ":" in line)
+
+    def config(self, *names):
+        found = {}
+        for name in names:
+            found.update(zip(*[iter(self("CONFIG", "GET", name))] * 2))
+        return found
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (OSError, TypeError):
+        return ""
+
+
+def configured_ports(*paths):
+    """The ports the configuration files name; the first file that names one wins in Redis, too, as it comes last."""
+    return [int(port) for path in paths for port in re.findall(r"^port\s+(\d+)", read(path), re.MULTILINE)[-1:]]
+
+
+def amount(text):
+    """A memory size in bytes: Redis's units, where `mb` is 1024 kb and `m` a million."""
+    number, unit = re.fullmatch(r"(\d+)([a-z]*)", text.strip().lower()).groups()
+    return int(number) * UNITS[unit or "b"]
+
+
+def connect(host, ports):
+    """A connection to the first port where a Redis answers, else None."""
+    for port in ports:
+        try:
+            redis = Redis(host, port)
+            try:
+                redis("PING")
+            except RedisError:  # it wants a password, or still loads
+                pass
+            return redis
+        except OSError:
+            continue
+    return None
+
+
+def log_in(redis, passwords):
+    """The password that lets us in, "" when none is asked for; None when all are refused."""
+    for password in ("", *passwords):
+        try:
+            if password:
+                redis("AUTH", password)
+            redis("PING")
+            return password
+        except RedisError as error:
+            if str(error).startswith("LOADING"):
+                return password
+    return None
+
+
+def wait(redis, unfinished, seconds):
+    """Until `unfinished` is no longer true of INFO persistence; raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while True:
+        state = redis.info("persistence")
+        if not unfinished(state):
+            return state
+        if time.monotonic() > end:
+            raise TimeoutError(f"Redis was not done with its data after {seconds} s (redis_timeout)")
+        time.sleep(0.2)
+
+
+def look(redis):
+    """What RETURN says about a running server that let us in."""
+    names = ("bind", "port", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync")
+    keys = sum(int(re.match(r"keys=(\d+)", text)[1]) for text in redis.info("keyspace").values() if "keys=" in text)
+    server = redis.info("server")
+    return {
+        "version": server["redis_version"],
+        "config_file": server["config_file"],
+        "keys": keys,
+        "clients": int(redis.info("clients")["connected_clients"]) - 1,
+        "config": redis.config(*names),
+    }
+
+
+def apply(redis, params, check_mode):
+    """Settings that differ are set; the names of those set, and of those that need a restart."""
+    wanted = {name: str(value) for name, value in params["settings"].items()}
+    if "maxmemory" in wanted:
+        wanted["maxmemory"] = str(amount(wanted["maxmemory"]))
+        used = int(redis.info("memory")["used_memory"])
+        if 0 < int(wanted["maxmemory"]) < used:
+            raise RedisError(f"redis_maxmemory: {params['settings']['maxmemory']} is less than the {used >> 20} MB in use")
+    if params["requirepass"]:
+        wanted["requirepass"] = params["requirepass"]
+    now = redis.config(*wanted)
+    differ = {name: value for name, value in wanted.items() if now.get(name) != value}
+    later = []
+    if not check_mode:
+        for name, value in differ.items():
+            try:
+                redis("CONFIG", "SET", name, value)
+            except RedisError as error:
+                if name not in ("bind", "port"):  # which Redis before 7.0 only reads at its start
+                    raise RedisError(f"CONFIG SET {name}: {error}") from None
+                later.append(name)
+        if wanted.get("appendonly") == "yes":
+            busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+            state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
+            if state.get("aof_last_bgrewrite_status") != "ok":
+                raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
+    return {"changed": bool(differ), "differ": sorted(differ), "restart": later, "old": now}
+
+
+def main():
+    module = AnsibleModule(
+        {
+            "host": {"type": "str", "default": "127.0.0.1"},
+            "port": {"type": "int", "default": 6379},
+            "password": {"type": "str", "default": "", "no_log": True},
+            "requirepass": {"type": "str", "default": "", "no_log": True},
+            "settings": {"type": "dict", "default": {}},
+            "password_file": {"type": "path", "no_log": False},
+            "config_file": {"type": "path"},
+            "timeout": {"type": "int", "default": 900},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    stored = read(params["password_file"]).strip()
+    ours, configured = bool(stored), os.path.exists(params["config_file"] or "")
+    ports = [params["port"], *configured_ports(params["config_file"], DEBIAN)]
+    redis = connect(params["host"], ports)
+    result = {"changed": False, "running": redis is not None, "locked": False, "restart": []}
+    try:
+        if redis is None:
+            if params["settings"] and not module.check_mode:
+                module.fail_json(msg=f"No Redis answers at {params['host']}:{params['port']}; see /var/log/redis.")
+            there = any(os.path.exists(f"/var/lib/redis/{name}") for name in DATA)
+            module.exit_json(**result, shared=configured and not ours, empty=not there)
+        passwords = [word for word in (params["requirepass"], params["password"], stored) if word]
+        password = log_in(redis, passwords)
+        if password is None:
+            if params["settings"]:
+                raise RedisError("it refuses the password; set redis_password to its requirepass")
+            module.exit_json(**{**result, "locked": True}, shared=not ours, empty=False)
+        wait(redis, lambda state: state.get("loading") == "1", params["timeout"])
+        result.update(look(redis))
+        used = password or result["keys"] > 0 or result["clients"] > 0
+        result.update(shared=not ours and (configured or bool(used)), empty=False)
+        if params["settings"]:
+            applied = apply(redis, params, module.check_mode)
+            old = applied.pop("old")
+            if "requirepass" in applied["differ"]:
+                applied["differ"].remove("requirepass")
+            lines = [(f"{n} {old.get(n, '')}\n", f"{n} {params['settings'][n]}\n") for n in applied.pop("differ")]
+            if not module.check_mode:
+                result.update(look(redis))
+            result.update(applied, diff={key: "".join(line[i] for line in lines) for i, key in enumerate(("before", "after"))})
+    except (RedisError, OSError, TimeoutError) as error:
+        module.fail_json(msg=f"Redis at {params['host']}:{params['port']}: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
