@@ -14,6 +14,7 @@ from time import monotonic
 from .errors import DENIED, FAILED, GRAVITY, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, Failure
 from .inventory import Host, targets
 
+PROGRAM = "celeryhost"
 AT_ONCE = 32  # hosts; more would not be quicker, and sshd on a shared jump host takes 10 at a time (MaxStartups)
 CONNECT_SECONDS = 10
 FLAGS = (("-p", "port"), ("-l", "user"), ("-i", "private_key_file"))
@@ -51,7 +52,7 @@ def command(host: Host, argv: list[str], root: bool = False) -> list[str]:
     """The command line that runs `celeryhost ARGV` on a host. Each word arrives there as it is, whatever is in it."""
     if host.variables.get("ansible_connection") == "local":
         return [sys.executable, "-m", __package__, *argv]
-    words = ["celeryhost", *argv]
+    words = [PROGRAM, *argv]
     if root or host.variables.get("ansible_become") in (True, "true", "yes"):
         words = ["sh", "-c", AS_ROOT, *words]
     return [*ssh(host), join(words)]
