@@ -1,0 +1,38 @@
+"""What the commands share of writing to a terminal: colours, width, text that can do it no harm."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
+
+
+def coloured(stream=None) -> bool:
+    """Whether colours may be used: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    stream = stream or sys.stdout
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, colour: str | None, wanted: bool) -> str:
+    """`text` in one of COLOURS, if `wanted`."""
+    return f"\033[{COLOURS[colour]}m{text}\033[0m" if wanted and colour else text
+
+
+def width(stream=None) -> int | None:
+    """Columns of the terminal; None where output is no terminal and nothing needs to fit."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() and int(columns) else os.get_terminal_size(stream.fileno()).columns or 80
+
+
+def plain(text: str) -> str:
+    """`text` without control characters, which could change the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+
+
+def cut(text: str, columns: int | None) -> str:
+    """At most `columns` characters of `text`, the last an ellipsis if there was more."""
+    return text if columns is None or len(text) <= columns else text[: max(0, columns - 1)] + "…"

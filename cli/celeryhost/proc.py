@@ -1,0 +1,75 @@
+"""CPU time and memory of process trees, read from /proc (proc(5)); nothing is known on a system without it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import namedtuple
+
+Usage = namedtuple("Usage", "seconds age memory measure")
+Usage.__doc__ = """What a process and its descendants use: CPU `seconds` since the tree began, `age` seconds ago, and
+`memory` in bytes. `measure` is `pss` for a forked tree, whose processes share pages that a sum of their RSS would count
+many times, and `rss` for a single process or where PSS may not be read (another user's process, Linux before 4.14)."""
+
+# Fields of /proc/PID/stat after the parenthesised name, which may hold anything.
+PARENT, TIMES, START, RSS = 1, slice(11, 15), 19, 21
+
+
+def usage(pids, parent: int | None = None) -> dict[int, Usage]:
+    """The Usage of each pid's tree, keyed by pid; without those not visible.
+
+    Given `parent`, only its own children count: so pids of a supervisord on another machine match nothing here.
+    """
+    known = _stats()
+    children: dict[int, list[int]] = {}
+    for pid, fields in known.items():
+        children.setdefault(int(fields[PARENT]), []).append(pid)
+    ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    found = {}
+    for pid in pids:
+        if pid not in known or parent not in (None, int(known[pid][PARENT])):
+            continue
+        tree = [pid]
+        for member in tree:
+            tree += children.get(member, ())
+        seconds = sum(int(value) for member in tree for value in known[member][TIMES]) / ticks
+        memory = _pss(tree) if len(tree) > 1 else None
+        measure = "rss" if memory is None else "pss"
+        if memory is None:
+            memory = sum(int(known[member][RSS]) for member in tree) * page
+        found[pid] = Usage(seconds, since_boot - int(known[pid][START]) / ticks, memory, measure)
+    return found
+
+
+def _stats() -> dict[int, list[bytes]]:
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return {}
+    found = {}
+    for name in names:
+        if name.isdigit() and (text := _read(f"/proc/{name}/stat")):
+            found[int(name)] = text[text.rindex(b")") + 2 :].split()
+    return found
+
+
+def _pss(pids: list[int]) -> int | None:
+    total = 0
+    for pid in pids:
+        _, found, rest = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
+        if not found:
+            return None
+        total += int(rest.split(maxsplit=1)[0]) * 1024
+    return total
+
+
+def _read(path: str) -> bytes:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            return os.read(handle, 4096)
+        finally:
+            os.close(handle)
+    except OSError:
+        return b""
