@@ -1,0 +1,455 @@
+"""The description of an app, as a person writes it, checked and completed.
+
+`describe` is the one reading of it: Ansible (filter `celeryhost_apps`), `init` and `dev` all start from its result.
+Keys are Celery's and Supervisor's own words. The other functions write values the way the files on a host need them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+
+from .errors import USAGE, Failure
+
+WORKER = {
+    "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
+    "concurrency": 2,  # never the processor count: eight children fill a board's memory
+    "queues": [],  # none: Celery's default queue
+    "loglevel": "INFO",
+    "prefetch_multiplier": 1,
+    "max_tasks_per_child": 1000,  # 0: no limit
+    "max_memory_per_child": 300_000,  # KiB, Celery's unit; 0: no limit
+    "time_limit": None,  # seconds; None: the project's own, or no limit
+    "stopwaitsecs": None,  # None: time_limit + 30, or 300: longer than the longest task
+    "environment": {},
+    "settings": {},
+    "arguments": [],  # added to the command line as they are
+}
+BEAT = {
+    "scheduler": None,  # None: the project's beat_scheduler, or Celery's own
+    "loglevel": "INFO",
+    "embedded": False,  # the first worker's -B
+    "environment": {},
+    "arguments": [],
+}
+PROGRAM = {
+    "name": None,
+    "command": None,  # a first word without a slash is looked up in the virtualenv
+    "directory": None,
+    "environment": {},
+    "startsecs": 5,
+    "stopsignal": "TERM",
+    "stopwaitsecs": 30,
+}
+VERIFY = {
+    "task": "celery.accumulate",  # every Celery app has it
+    "args": [1, 2],
+    "kwargs": {},
+    "timeout": 60,  # seconds
+}
+APP = {
+    "name": None,
+    "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
+    "version": "HEAD",  # of a git source: branch, tag or commit
+    "app": None,  # celery -A
+    "directory": None,  # where manage.py is
+    "virtualenv": None,
+    "python": "/usr/bin/python3",  # makes the virtual environment
+    "system_site_packages": False,
+    "requirements": None,  # None: requirements.txt if there is one; False: the virtual environment is not ours
+    "packages": [],  # of apt
+    "user": None,
+    "environment": {},
+    "settings": {},
+    "migrate": True,
+    "workers": [{}],
+    "beat": {},
+    "programs": [],
+    "verify": {},
+    "development": False,
+    "logs": None,
+    "data": None,  # home of the user; beat's schedule and lock
+}
+
+# What a worker needs to lose no task when it, a child, Supervisor or Redis is restarted or killed.
+WORKER_SETTINGS = {
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "broker_connection_retry_on_startup": True,
+    "worker_eta_task_limit": 1000,
+}
+VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer is started a second time
+LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
+LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
+RESERVED = ("HOME", "CELERYHOST_RELEASE")
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
+_PROGRAM_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+_QUEUE = re.compile(r"[^\s,]+")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_][\w.]*)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SETTING = re.compile(r"[a-z][a-z0-9]*_[a-z0-9_]+")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
+_GIT = re.compile(r"(https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
+    """`describe` for each of a list; what a host does not run (`workers`, `beat`) is left out.
+
+    Raises Failure also for two apps that would share a name, a program, a directory or a log folder.
+    """
+    if not isinstance(apps, (list, tuple)):
+        raise _wrong("celery_apps", apps, "a list", "write one `- name: …` for each app")
+    described = [describe(app) for app in apps]
+    for key in ("name", "directory", "virtualenv", "logs", "data"):
+        _unique([app[key] for app in described], f"{key} of two apps")
+    _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
+    for app in described:
+        if not workers:
+            app["workers"] = app["programs"] = []
+        if not beat:
+            app["beat"] = None
+    return described
+
+
+def describe(app: dict) -> dict:
+    """The whole description of `app`: every key of APP, defaults filled in, values checked.
+
+    Added are `source_kind` (git, folder or None) and, in each worker, beat and program, `program` (its name in
+    Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
+    """
+    name = app.get("name") if isinstance(app, dict) else app
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _wrong(
+            "name of an app in celery_apps",
+            name,
+            "a name for programs and a user",
+            "write a lower-case letter, then up to 23 of a-z, 0-9, _ and -",
+        )
+    name = str(name)
+    of = f"of app {name}"
+    app = _complete(app, APP, of)
+    app["name"] = name
+    app["user"] = _text(app["user"] or name, f"user {of}", _USER, "an account's name")
+    if app["user"] == "root":
+        raise _wrong(f"user {of}", "root", "an account of its own", "leave `user` out, or name a plain account")
+    app["app"] = _text(app["app"] or name.replace("-", "_"), f"app {of}", _MODULE, "a module, as for celery -A")
+    app["directory"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
+    app["virtualenv"] = _path(app["virtualenv"] or app["directory"] + "/venv", f"virtualenv {of}")
+    app["python"] = _path(app["python"], f"python {of}")
+    app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
+    app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
+    app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
+    app["version"] = _text(app["version"], f"version {of}")
+    app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
+    app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
+    app["environment"] = _environment(app["environment"], f"environment {of}")
+    app["settings"] = _settings(app["settings"], f"settings {of}")
+    app["workers"] = _each(_worker, app, "workers")
+    app["beat"] = _beat(app, of)
+    app["programs"] = _each(_program, app, "programs")
+    app["verify"] = _verify(app["verify"], f"verify {of}")
+    _unique([program["program"] for program in _programs(app)], f"program {of}")
+    return app
+
+
+def environment(app: dict, part: dict, broker_url: str | None = None, release: str | None = None) -> dict[str, str]:
+    """What `part` (a worker, beat or program of `app`) finds in its environment.
+
+    The broker's URL is there and not on the command line, where `ps` would show it. `release` changes with the code,
+    so that a new release changes the entry and with it restarts the program. supervisord started at boot has no HOME
+    and no LANG (http://supervisord.org/subprocess.html#subprocess-environment).
+    """
+    base = {
+        "HOME": app["data"],
+        "LANG": "C.UTF-8",
+        "PATH": f"{app['virtualenv']}/bin:/usr/local/bin:/usr/bin:/bin",
+        "PYTHONUNBUFFERED": "1",
+    }
+    found = {"CELERY_BROKER_URL": broker_url, "CELERYHOST_RELEASE": release}
+    return base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
+
+
+def supervisor_value(value: str) -> str:
+    """`value` as a Supervisor file holds it: `%` doubled, and no `;` or `#` that would begin a comment.
+
+    supervisord cuts a value at a blank followed by `;` or `#`, quoted or not; `%(here).0s` expands to nothing.
+    """
+    return re.sub(r"(?<=\s)(?=[;#])", "%(here).0s", str(value).replace("%", "%%"))
+
+
+def supervisor_environment(variables: dict[str, str]) -> str:
+    """`environment=` of a Supervisor file, a variable a line, that supervisord reads back exactly.
+
+    Its reader (supervisor.datatypes.dict_of_key_value_pairs) knows no escapes and strips quotes at both ends, so what
+    it cannot hold is refused: Failure (USAGE), naming the variable but not its value, which may be a secret.
+    """
+    lines = []
+    for name, value in variables.items():
+        quote = "'" if '"' in value else '"'
+        if quote in value or value[:1] in ("'", '"') or value[-1:] in ("'", '"') or _CONTROL.search(value):
+            raise Failure(
+                f"environment variable {name} has both kinds of quotes, one at an end, or a line break, "
+                "which a Supervisor file cannot hold",
+                USAGE,
+                "let the project read it from a file",
+            )
+        lines.append(f"{name}={quote}{supervisor_value(value)}{quote}")
+    return ",\n".join(lines)
+
+
+def shell_environment(variables: dict[str, str]) -> str:
+    """Lines `NAME='value'` that sh and systemd's EnvironmentFile= read alike."""
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
+
+
+def celery_settings(settings: dict) -> list[str]:
+    """Celery settings as `celery … --` takes them: `task.acks_late=(json)true`.
+
+    The type is always given: without it Celery looks the setting up and ends with a KeyError when it is not one of its
+    own (celery.loaders.base.BaseLoader.cmdline_config_parser).
+    """
+    words = []
+    for name, value in settings.items():
+        namespace, key = name.split("_", 1)
+        words.append(shlex.quote(f"{namespace}.{key}=(json){json.dumps(value, separators=(',', ':'))}"))
+    return words
+
+
+FILTERS = {
+    "celeryhost_apps": describe_all,
+    "celeryhost_environment": environment,
+    "celeryhost_shell_environment": shell_environment,
+    "supervisor_value": supervisor_value,
+    "supervisor_environment": supervisor_environment,
+    "celery_settings": celery_settings,
+    "shell_word": lambda value: shlex.quote(str(value)),
+}
+
+
+def _worker(app: dict, given: dict, of: str) -> dict:
+    worker = _complete(given, WORKER, of)
+    if worker["name"] is not None:
+        worker["name"] = _text(worker["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
+    short = f"worker-{worker['name']}" if worker["name"] else "worker"
+    for key in ("prefetch_multiplier", "max_tasks_per_child", "max_memory_per_child"):
+        worker[key] = _number(worker[key], f"{key} {of}", least=0)
+    worker["concurrency"] = _number(worker["concurrency"], f"concurrency {of}")
+    if worker["time_limit"] is not None:
+        worker["time_limit"] = _number(worker["time_limit"], f"time_limit {of}")
+    grace = worker["time_limit"] + 30 if worker["time_limit"] else LONGEST_TASK
+    worker["stopwaitsecs"] = _number(worker["stopwaitsecs"] or grace, f"stopwaitsecs {of}")
+    worker["queues"] = [_text(queue, f"queues {of}", _QUEUE, "a queue's name") for queue in worker["queues"]]
+    worker["loglevel"] = _one_of(worker["loglevel"], LOGLEVELS, f"loglevel {of}")
+    worker["arguments"] = [_text(argument, f"arguments {of}") for argument in worker["arguments"]]
+    worker["environment"] = _environment(worker["environment"], f"environment {of}")
+    worker["settings"] = WORKER_SETTINGS | app["settings"] | _settings(worker["settings"], f"settings {of}")
+    if worker["time_limit"] and worker["time_limit"] >= VISIBILITY_TIMEOUT:
+        options = worker["settings"].get("broker_transport_options", {})
+        worker["settings"]["broker_transport_options"] = {"visibility_timeout": worker["time_limit"] + 60} | options
+    return worker | _placed(app, short)
+
+
+def _beat(app: dict, of: str) -> dict | None:
+    if app["beat"] is False:
+        return None
+    beat = _complete({} if app["beat"] is True else app["beat"], BEAT, f"of beat {of}")
+    beat["loglevel"] = _one_of(beat["loglevel"], LOGLEVELS, f"loglevel of beat {of}")
+    if beat["scheduler"] is not None:
+        beat["scheduler"] = _text(beat["scheduler"], f"scheduler of beat {of}", _MODULE, "a class, module:Class")
+    beat["arguments"] = [_text(argument, f"arguments of beat {of}") for argument in beat["arguments"]]
+    beat["environment"] = _environment(beat["environment"], f"environment of beat {of}")
+    if beat["embedded"] and not app["development"]:
+        raise _wrong(
+            f"embedded of beat {of}",
+            True,
+            "allowed in production: each worker with -B sends every task once more",
+            "leave it out, or set `development: true`",
+        )
+    if beat["embedded"] and not app["workers"]:
+        raise _wrong(f"embedded of beat {of}", True, "possible without a worker", "name a worker, or leave it out")
+    return beat | _placed(app, "beat")
+
+
+def _program(app: dict, given: dict, of: str) -> dict:
+    program = _complete(given, PROGRAM, of)
+    name = program["name"] = _text(program["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
+    if name == "beat" or name == "worker" or name.startswith("worker-"):
+        raise _wrong(f"name {of}", name, "free: it is beat's or a worker's", "choose another name")
+    command = program["command"]
+    try:
+        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command or []]
+    except ValueError as error:
+        raise _wrong(f"command {of}", command, f"a command line ({error})", "close the quotes") from None
+    if not words or _CONTROL.search(" ".join(words)):
+        raise _wrong(f"command {of}", command, "a command on one line", "write command: gunicorn mysite.wsgi")
+    if "/" not in words[0]:
+        words[0] = f"{app['virtualenv']}/bin/{words[0]}"
+    program["command"] = [str(word) for word in words]
+    program["directory"] = _path(program["directory"] or app["directory"], f"directory {of}")
+    program["environment"] = _environment(program["environment"], f"environment {of}")
+    program["startsecs"] = _number(program["startsecs"], f"startsecs {of}", 0)
+    program["stopwaitsecs"] = _number(program["stopwaitsecs"], f"stopwaitsecs {of}")
+    program["stopsignal"] = _one_of(program["stopsignal"], SIGNALS, f"stopsignal {of}")
+    return program | _placed(app, name)
+
+
+def _verify(given, where: str) -> dict | None:
+    if given is False:
+        return None
+    if isinstance(given, str):
+        given = {"task": given}
+    if "task" in given:
+        given = {"args": []} | given
+    verify = _complete(given, VERIFY, where)
+    verify["task"] = _text(verify["task"], f"task {where}")
+    verify["timeout"] = _number(verify["timeout"], f"timeout {where}")
+    return verify
+
+
+def _placed(app: dict, short: str) -> dict[str, str]:
+    return {"program": f"{app['name']}-{short}", "log": f"{app['logs']}/{short}.log"}
+
+
+def _programs(app: dict) -> list[dict]:
+    beat = [app["beat"]] if app["beat"] and not app["beat"]["embedded"] else []
+    return [*app["workers"], *beat, *app["programs"]]
+
+
+def _each(reader, app: dict, key: str) -> list[dict]:
+    parts = []
+    for number, given in enumerate(app[key], 1):
+        label = given.get("name") if isinstance(given, dict) else None
+        parts.append(reader(app, given, f"of {key} {label or number} of app {app['name']}"))
+    return parts
+
+
+def _complete(given, defaults: dict, of: str) -> dict:
+    """`given` with `defaults` for what it lacks; each value of the type that its default has."""
+    if not isinstance(given, dict):
+        raise _wrong(f"entry {of}", given, "a mapping", "write key: value")
+    whole = {key: _copy(value) for key, value in defaults.items()}
+    for key, value in given.items():
+        if key not in defaults:
+            from .programs import near
+
+            raise Failure(
+                f"unknown key {key!r} {of}", USAGE, near(str(key), defaults) or f"known are {', '.join(defaults)}"
+            )
+        wanted = {list: "a list", dict: "a mapping", bool: "true or false"}.get(type(defaults[key]))
+        if value is None:  # `beat:` with nothing behind it
+            continue
+        short = key in ("beat", "verify") and isinstance(value, (bool, str))
+        if wanted and not short and not isinstance(value, type(defaults[key])):
+            raise _wrong(f"{key} {of}", value, wanted, f"write {key} as {wanted}")
+        whole[str(key)] = _copy(value)
+    return whole
+
+
+def _copy(value):
+    """A copy in plain types: Ansible's own are tagged, and json and Supervisor's reader need not know them."""
+    if isinstance(value, dict):
+        return {str(key): _copy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for plain in (int, float, str):
+        if isinstance(value, plain):
+            return plain(value)
+    raise Failure(f"a value of type {type(value).__name__} has no place in celery_apps: {value!r}", USAGE, "quote it")
+
+
+def _source(source, where: str) -> tuple[str | None, str | None]:
+    if source is None:
+        return None, None
+    source = _text(source, where)
+    if _GIT.fullmatch(source):
+        if re.match(r"https?://[^/@]*:[^/@]*@", source):
+            raise Failure(
+                f"{where} has a password in its URL, which would show in `ps` and in .git/config",
+                USAGE,
+                "use git@HOST:PATH with a deploy key in the user's ~/.ssh on the host",
+            )
+        return "git", source
+    folder = os.path.expanduser(source)
+    if not os.path.isabs(folder):
+        raise _wrong(where, source, "a git URL or a whole path", 'begin a folder with "{{ inventory_dir }}/" or ~/')
+    return "folder", os.path.normpath(folder)
+
+
+def _requirements(value, where: str) -> list[str] | bool | None:
+    if value is None or value is False:
+        return value
+    files = [value] if isinstance(value, str) else value
+    if not isinstance(files, list) or not files:
+        raise _wrong(where, value, "a file, a list of files, or false", "write requirements: requirements.txt")
+    return [_text(file, where) for file in files]
+
+
+def _environment(variables: dict, where: str) -> dict[str, str]:
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            raise _wrong(where, name, "a variable's name", "write letters, digits and _, no digit first")
+        if name in RESERVED:
+            raise _wrong(where, name, "free: celeryhost sets it", "choose another name")
+        if isinstance(value, (bool, dict, list)) or value is None:
+            raise Failure(f"{name} in {where} is no text but {type(value).__name__}", USAGE, "put it in quotes")
+        if _CONTROL.search(str(value)):
+            raise Failure(f"{name} in {where} has a line break", USAGE, "let the project read it from a file")
+    return {name: str(value) for name, value in variables.items()}
+
+
+def _settings(settings: dict, where: str) -> dict:
+    for name in settings:
+        if not _SETTING.fullmatch(name):
+            raise _wrong(where, name, "a Celery setting that can be brought in", "write it like task_acks_late")
+        if name in ("broker_url", "broker_read_url", "broker_write_url", "result_backend") or name.endswith("password"):
+            raise Failure(
+                f"{where}: {name} would show in `ps`", USAGE, f"write CELERY_{name.upper()} under `environment`"
+            )
+    return settings
+
+
+def _path(value, where: str) -> str:
+    value = _text(value, where)
+    if not value.startswith("/") or "'" in value or '"' in value:
+        raise _wrong(where, value, "a whole path", "begin it with /")
+    return os.path.normpath(value)
+
+
+def _text(value, where: str, pattern: re.Pattern | None = None, what: str = "text on one line") -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value or _CONTROL.search(value) or (pattern and not pattern.fullmatch(value)):
+        raise _wrong(where, value, what, f"write {what}")
+    return value
+
+
+def _number(value, where: str, least: int = 1) -> int:
+    if isinstance(value, str) and value.isdecimal():  # "{{ 2 }}" is text to Ansible
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _wrong(where, value, f"a whole number from {least}", "write it as a number")
+    return value
+
+
+def _one_of(value, known: tuple, where: str) -> str:
+    if str(value).upper() not in known:
+        raise _wrong(where, value, f"one of {', '.join(known)}", "choose one")
+    return str(value).upper()
+
+
+def _unique(values: list, what: str) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise _wrong(what, value, "given once only", "rename one")
+
+
+def _wrong(where: str, value, what: str, fix: str) -> Failure:
+    return Failure(f"{where} is {value!r}, which is not {what}", USAGE, fix)

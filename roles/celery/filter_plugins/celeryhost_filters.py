@@ -1,0 +1,37 @@
+"""The package's reading of an app's description and its ways to write values, as filters for the roles.
+
+roles/project/filter_plugins is a link to this folder, so that each role works without the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+from ansible.errors import AnsibleFilterError
+
+# The package lies beside roles/, in a checkout as in the installed wheel.
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
+
+from celeryhost.apps import FILTERS
+from celeryhost.errors import Failure
+
+
+def _as_filter(function):
+    @functools.wraps(function)
+    def filtered(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except Failure as failure:
+            raise AnsibleFilterError(str(failure)) from None
+
+    return filtered
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict:
+        """Name and function of each filter."""
+        return {name: _as_filter(function) for name, function in FILTERS.items()}
