@@ -30,7 +30,8 @@ def _parser():
 
     sub = command(up, "make and boot a host")
     sub.add_argument("name", metavar="NAME")
-    _tree_options(sub)
+    sub.add_argument("--suite", default="trixie")
+    sub.add_argument("--arch", default="amd64")
     sub.add_argument("--init", choices=["systemd", "none"], default="systemd", help="what is process 1")
     sub.add_argument("--sync", action="store_true", help="fsync() for real")
     sub.add_argument("--json", action="store_true", help="print what an Ansible connection needs")
@@ -44,14 +45,10 @@ def _parser():
     sub.add_argument("names", nargs="*", metavar="NAME")
     sub.add_argument("--all", action="store_true")
     command(_list, "print name, address, suite, architecture, init and state of each host")
-    _tree_options(command(base, "build the base tree, if missing"))
+    sub = command(base, "build base trees, where missing")
+    sub.add_argument("trees", nargs="+", metavar="SUITE-ARCH")
     command(check, "print why hosts cannot run on this machine").add_argument("arch", nargs="*")
     return parser
-
-
-def _tree_options(parser):
-    parser.add_argument("--suite", default="trixie")
-    parser.add_argument("--arch", default="amd64")
 
 
 def up(options):
@@ -86,7 +83,8 @@ def _list(_):
 
 
 def base(options):
-    print(Tree(options.suite, options.arch).build())
+    for tree in options.trees:
+        print(Tree(*tree.split("-")).build())
 
 
 def check(options):

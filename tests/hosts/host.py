@@ -155,6 +155,8 @@ class Host:
             self._remove()
             if not self.all():
                 machine.network_down()
+                for cgroup in self._cgroups():
+                    cgroup.parent.rmdir()
 
     def alive(self):
         """Whether any process of this host runs."""
