@@ -14,16 +14,6 @@ from celeryhost.remote import AS_ROOT, command, plain_ssh, ssh
 
 OURS = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
 OURS += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]
-    "-T",
-    "-o",
-    "BatchMode=yes",
-    "-o",
-    "ConnectTimeout=10",
-    "-o",
-    "ServerAliveInterval=15",
-    "-o",
-    "ServerAliveCountMax=3",
-]
 
 
 @pytest.fixture(autouse=True)
