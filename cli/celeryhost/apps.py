@@ -123,7 +123,9 @@ def describe(app: dict) -> dict:
     Added are `source_kind` (git, folder or None) and, in each worker, beat and program, `program` (its name in
     Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
     """
-    name = app.get("name") if isinstance(app, dict) else app
+    if not isinstance(app, dict):
+        raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
+    name = app.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _wrong(
             "name of an app in celery_apps",
@@ -176,11 +178,12 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
 
 
 def supervisor_value(value: str) -> str:
-    """`value` as a Supervisor file holds it: `%` doubled, and no `;` or `#` that would begin a comment.
+    """`value` as a Supervisor file holds it: `%` doubled, and nothing that supervisord would take for its own.
 
-    supervisord cuts a value at a blank followed by `;` or `#`, quoted or not; `%(here).0s` expands to nothing.
+    It cuts a value at a blank followed by `;` or `#`, quoted or not, and replaces `%(here)s` even behind another `%`.
+    What expands to nothing keeps them apart.
     """
-    return re.sub(r"(?<=\s)(?=[;#])", "%(here).0s", str(value).replace("%", "%%"))
+    return re.sub(r"(?<=\s)(?=[;#])|(?<=%)(?=\(here\)s)", "%(program_name).0s", str(value).replace("%", "%%"))
 
 
 def supervisor_environment(variables: dict[str, str]) -> str:

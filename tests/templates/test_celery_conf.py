@@ -1,0 +1,177 @@
+"""templates/celery.conf.j2, read back by Supervisor's own parser and by Celery's."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+
+import pytest
+from celeryhost import apps
+from celeryhost.rendering import render
+from supervisor.options import ServerOptions
+
+BROKER = "redis://:p%40ss@localhost:6379/0"
+
+
+@pytest.fixture
+def read(root, tmp_path):
+    """The programs that supervisord makes of an app's description, by name."""
+
+    def read(app, release="r1"):
+        described = apps.describe(
+            {"name": "mysite", "user": getpass.getuser() if getpass.getuser() != "root" else "nobody"}
+            | {"directory": str(tmp_path), "logs": str(tmp_path)}
+            | app
+        )
+        text = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=BROKER, release=release)
+        (tmp_path / "supervisord.conf").write_text("[supervisord]\n[include]\nfiles = celery.conf\n")
+        (tmp_path / "celery.conf").write_text(text)
+        options = ServerOptions()
+        options.realize(["-c", str(tmp_path / "supervisord.conf")])
+        assert not options.parse_warnings
+        return {config.name: config for group in options.process_group_configs for config in group.process_configs}
+
+    return read
+
+
+def words(program):
+    return shlex.split(program.command)
+
+
+def settings(program):
+    """What Celery makes of the words behind `--`."""
+    from celery.loaders.base import BaseLoader
+
+    line = words(program)
+    return BaseLoader(None).cmdline_config_parser(line[line.index("--") + 1 :], namespace="worker")
+
+
+def option(program, name):
+    return words(program)[words(program).index(name) + 1]
+
+
+def test_worker_and_beat(read, tmp_path):
+    programs = read({})
+    assert list(programs) == ["mysite-beat", "mysite-worker"]
+    worker = programs["mysite-worker"]
+    assert words(worker)[:4] == [f"{tmp_path}/venv/bin/celery", "-A", "mysite", "worker"]
+    assert option(worker, "-n") == "mysite-worker@%h"
+    assert option(worker, "-f") == worker.stdout_logfile == f"{tmp_path}/worker.log"
+    assert "-Q" not in words(worker)
+    assert "-B" not in words(worker)
+    assert not any(word.startswith("--time-limit") for word in words(worker))
+    assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (0, True)
+    assert (worker.startsecs, worker.startretries, worker.stopwaitsecs) == (10, 100, 300)
+    assert (worker.stopasgroup, worker.killasgroup) == (False, True)
+    assert worker.umask == 0o027
+    assert settings(worker) == apps.WORKER_SETTINGS
+    beat = programs["mysite-beat"]
+    assert words(beat)[:3] == ["/usr/bin/flock", "-F", "/var/lib/mysite/beat.lock"]
+    assert option(beat, "-s") == "/var/lib/mysite/beat-schedule"
+    assert "-S" not in words(beat)
+    assert "--" not in words(beat)
+
+
+def test_the_environment_and_not_the_command_line_has_the_password(read):
+    for program in read({}).values():
+        assert program.environment["CELERY_BROKER_URL"] == BROKER
+        assert "p%40ss" not in program.command
+
+
+def test_a_new_release_changes_each_entry(read):
+    before, after = read({}, "r1"), read({}, "r2")
+    assert before.keys() == after.keys()
+    assert all(before[name] != after[name] for name in before)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "plain",
+        "two words",
+        "a,b=c",
+        "50% of %(here)s and %%",
+        "semicolon ;x and hash #y",
+        "; at the start",
+        "# at the start",
+        "it's",
+        'a "b" c',
+        '{"json": [1, 2]}',
+        "back\\slash \\n",
+        "tab\there",
+        "grüße, 世界",
+        " blanks around ",
+        "$HOME `id` $(id)",
+    ],
+)
+def test_values_come_back_exactly(read, value):
+    programs = read(
+        {
+            "environment": {"VALUE": value, "AFTER": "it"},
+            "programs": [{"name": "web", "command": ["/bin/echo", value, "end"], "environment": {"MINE": value}}],
+            "settings": {"task_default_queue": value},
+        }
+    )
+    for program in programs.values():
+        assert program.environment["VALUE"] == value
+        assert program.environment["AFTER"] == "it"
+    assert programs["mysite-web"].environment["MINE"] == value
+    assert words(programs["mysite-web"]) == ["/bin/echo", value, "end"]
+    assert settings(programs["mysite-worker"])["task_default_queue"] == value
+    assert settings(programs["mysite-beat"]) == {"task_default_queue": value}
+
+
+def test_several_workers(read):
+    programs = read(
+        {
+            "workers": [
+                {"queues": ["celery", "slow"], "concurrency": 3},
+                {"name": "big", "max_memory_per_child": 0, "max_tasks_per_child": 0, "time_limit": 7200},
+            ]
+        }
+    )
+    first, second = programs["mysite-worker"], programs["mysite-worker-big"]
+    assert option(first, "-Q") == "celery,slow"
+    assert "--concurrency=3" in words(first)
+    assert "--max-tasks-per-child=1000" in words(first)
+    assert option(second, "-n") == "mysite-worker-big@%h"
+    assert "--time-limit=7200" in words(second)
+    assert second.stopwaitsecs == 7230
+    assert settings(second)["broker_transport_options"] == {"visibility_timeout": 7260}
+    assert not any(word.startswith("--max-") for word in words(second))
+
+
+def test_further_arguments_stay_one_word_each(read):
+    worker = read({"workers": [{"arguments": ["--hostname", "it's 100%", "-E"]}]})["mysite-worker"]
+    assert words(worker)[words(worker).index("--hostname") :][:3] == ["--hostname", "it's 100%", "-E"]
+
+
+def test_beat_off(read):
+    assert list(read({"beat": False})) == ["mysite-worker"]
+
+
+def test_beat_of_the_database(read):
+    beat = read({"beat": {"scheduler": "django_celery_beat.schedulers:DatabaseScheduler"}})["mysite-beat"]
+    assert option(beat, "-S") == "django_celery_beat.schedulers:DatabaseScheduler"
+
+
+def test_embedded_beat(read):
+    programs = read({"development": True, "beat": {"embedded": True}, "workers": [{}, {"name": "second"}]})
+    assert list(programs) == ["mysite-worker", "mysite-worker-second"]
+    assert "-B" in words(programs["mysite-worker"])
+    assert option(programs["mysite-worker"], "-s") == "/var/lib/mysite/beat-schedule"
+    assert "-B" not in words(programs["mysite-worker-second"])
+
+
+def test_further_programs(read, tmp_path):
+    web = read({"programs": [{"name": "web", "command": "gunicorn mysite.wsgi", "stopsignal": "QUIT"}]})["mysite-web"]
+    assert words(web) == [f"{tmp_path}/venv/bin/gunicorn", "mysite.wsgi"]
+    assert (web.stdout_logfile, web.stdout_logfile_maxbytes) == (f"{tmp_path}/web.log", 10 * 1024 * 1024)
+
+
+def test_without_a_user(read, root, tmp_path):
+    described = apps.describe({"name": "mysite"}) | {"user": None}
+    text = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=None, release=None)
+    assert "user=" not in text
+    assert "CELERY_BROKER_URL" not in text

@@ -1,0 +1,237 @@
+"""The description of an app: defaults, checks and their messages, and the ways to write values."""
+
+from __future__ import annotations
+
+import pytest
+from celeryhost import apps
+from celeryhost.errors import USAGE, Failure
+
+
+def refused(app, *said):
+    """`app` is refused with USAGE, in one line that holds all of `said`."""
+    with pytest.raises(Failure) as caught:
+        apps.describe(app)
+    assert caught.value.code == USAGE
+    assert caught.value.fix
+    assert "\n" not in str(caught.value)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_name_and_source_are_enough():
+    app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
+    assert app.keys() == apps.APP.keys() | {"source_kind"}
+    assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
+        "mysite",
+        "/srv/mysite",
+        "/srv/mysite/venv",
+        "mysite",
+    )
+    assert app["source_kind"] == "git"
+    (worker,) = app["workers"]
+    assert (worker["program"], worker["log"]) == ("mysite-worker", "/var/log/mysite/worker.log")
+    assert (app["beat"]["program"], app["beat"]["log"]) == ("mysite-beat", "/var/log/mysite/beat.log")
+    assert app["verify"] == {"task": "celery.accumulate", "args": [1, 2], "kwargs": {}, "timeout": 60}
+
+
+def test_the_given_description_is_left_alone():
+    given = {"name": "mysite", "workers": [{"queues": ["a"]}]}
+    apps.describe(given)["workers"][0]["queues"].append("b")
+    assert given == {"name": "mysite", "workers": [{"queues": ["a"]}]}
+
+
+def test_defaults_are_not_shared_between_apps():
+    apps.describe({"name": "one"})["packages"].append("git")
+    assert apps.describe({"name": "two"})["packages"] == []
+
+
+def test_nothing_behind_a_key_means_its_default():
+    app = apps.describe(dict.fromkeys(apps.APP) | {"name": "mysite"})
+    assert app == apps.describe({"name": "mysite"})
+
+
+def test_a_dash_in_the_name_is_an_underscore_in_the_module():
+    assert apps.describe({"name": "my-site"})["app"] == "my_site"
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("https://git.example/me/mysite", "git"),
+        ("ssh://git@git.example/me/mysite.git", "git"),
+        ("git@git.example:me/mysite.git", "git"),
+        ("file:///srv/git/mysite.git", "git"),
+        ("/home/me/mysite", "folder"),
+        (None, None),
+    ],
+)
+def test_kinds_of_source(source, kind):
+    assert apps.describe({"name": "mysite", "source": source})["source_kind"] == kind
+
+
+def test_further_workers_have_a_name():
+    app = apps.describe({"name": "mysite", "workers": [{}, {"name": "slow", "concurrency": "1"}]})
+    assert [worker["program"] for worker in app["workers"]] == ["mysite-worker", "mysite-worker-slow"]
+    assert app["workers"][1]["concurrency"] == 1
+
+
+def test_grace_is_more_than_the_longest_task():
+    def grace(**worker):
+        return apps.describe({"name": "mysite", "workers": [worker]})["workers"][0]["stopwaitsecs"]
+
+    assert grace() == 300
+    assert grace(time_limit=600) == 630
+    assert grace(time_limit=600, stopwaitsecs=10) == 10
+
+
+def test_a_task_may_not_outlive_the_visibility_timeout():
+    app = apps.describe({"name": "mysite", "workers": [{"time_limit": 7200}, {"name": "quick", "time_limit": 60}]})
+    assert app["workers"][0]["settings"]["broker_transport_options"] == {"visibility_timeout": 7260}
+    assert "broker_transport_options" not in app["workers"][1]["settings"]
+
+
+def test_settings_of_the_app_and_of_the_worker_win():
+    app = apps.describe(
+        {
+            "name": "mysite",
+            "settings": {"task_acks_late": False, "worker_eta_task_limit": 5},
+            "workers": [{"settings": {"worker_eta_task_limit": 7}}],
+        }
+    )
+    settings = app["workers"][0]["settings"]
+    assert (settings["task_acks_late"], settings["worker_eta_task_limit"]) == (False, 7)
+    assert settings["task_reject_on_worker_lost"] is True
+
+
+def test_beat_switched_off():
+    assert apps.describe({"name": "mysite", "beat": False})["beat"] is None
+    assert apps.describe({"name": "mysite", "beat": True})["beat"]["scheduler"] is None
+
+
+def test_verify_by_a_tasks_name():
+    verify = apps.describe({"name": "mysite", "verify": "app.tasks.check"})["verify"]
+    assert verify == {"task": "app.tasks.check", "args": [], "kwargs": {}, "timeout": 60}
+    assert apps.describe({"name": "mysite", "verify": False})["verify"] is None
+
+
+def test_a_programs_command_is_looked_up_in_the_virtualenv():
+    app = apps.describe(
+        {
+            "name": "mysite",
+            "programs": [
+                {"name": "web", "command": "gunicorn mysite.wsgi -b '127.0.0.1:8000'"},
+                {"name": "node", "command": ["/usr/bin/node", "a b.js"]},
+            ],
+        }
+    )
+    assert app["programs"][0]["command"] == [
+        "/srv/mysite/venv/bin/gunicorn",
+        "mysite.wsgi",
+        "-b",
+        "127.0.0.1:8000",
+    ]
+    assert app["programs"][1]["command"] == ["/usr/bin/node", "a b.js"]
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("mysite", ["celery_apps", "'mysite'"]),
+        ({}, ["name", "None"]),
+        ({"name": "My Site"}, ["'My Site'"]),
+        ({"name": "a:b"}, ["'a:b'"]),
+        ({"name": "a" * 25}, ["'aaaa"]),
+        ({"name": "mysite", "worker": []}, ["'worker'", "mysite", "did you mean 'workers'"]),
+        ({"name": "mysite", "zzz": 1}, ["'zzz'", "known are"]),
+        ({"name": "mysite", "workers": {"concurrency": 2}}, ["workers", "a list"]),
+        ({"name": "mysite", "workers": [{"concurency": 2}]}, ["'concurency'", "'concurrency'"]),
+        ({"name": "mysite", "workers": [{"concurrency": 0}]}, ["concurrency of workers 1", "0"]),
+        ({"name": "mysite", "workers": [{"concurrency": True}]}, ["concurrency", "True"]),
+        ({"name": "mysite", "workers": [{"loglevel": "LOUD"}]}, ["loglevel", "'LOUD'", "INFO"]),
+        ({"name": "mysite", "workers": [{}, {}]}, ["'mysite-worker'"]),
+        ({"name": "mysite", "workers": [{"queues": ["a,b"]}]}, ["queues", "'a,b'"]),
+        ({"name": "mysite", "beat": {"embedded": True}}, ["embedded", "development: true"]),
+        ({"name": "mysite", "beat": {"embedded": True}, "development": True, "workers": []}, ["embedded"]),
+        ({"name": "mysite", "beat": "on"}, ["beat", "'on'"]),
+        ({"name": "mysite", "user": "root"}, ["user", "'root'"]),
+        ({"name": "mysite", "user": "me and you"}, ["user", "'me and you'"]),
+        ({"name": "mysite", "directory": "srv"}, ["directory", "'srv'", "begin it with /"]),
+        ({"name": "mysite", "source": "../mysite"}, ["source", "'../mysite'", "inventory_dir"]),
+        ({"name": "mysite", "app": "my-site"}, ["app of app mysite", "'my-site'"]),
+        ({"name": "mysite", "packages": ["lib pq"]}, ["packages", "'lib pq'"]),
+        ({"name": "mysite", "environment": {"A-B": "x"}}, ["environment", "'A-B'"]),
+        ({"name": "mysite", "environment": {"DEBUG": True}}, ["DEBUG", "quotes"]),
+        ({"name": "mysite", "environment": {"HOME": "/"}}, ["HOME"]),
+        ({"name": "mysite", "settings": {"timezone": "UTC"}}, ["settings", "'timezone'"]),
+        ({"name": "mysite", "settings": {"result_backend": "x"}}, ["CELERY_RESULT_BACKEND", "environment"]),
+        ({"name": "mysite", "programs": [{"name": "beat", "command": "x"}]}, ["'beat'"]),
+        ({"name": "mysite", "programs": [{"name": "worker-x", "command": "x"}]}, ["'worker-x'"]),
+        ({"name": "mysite", "programs": [{"name": "web"}]}, ["command of programs web"]),
+        ({"name": "mysite", "programs": [{"name": "web", "command": "a 'b"}]}, ["command", "quot"]),
+        ({"name": "mysite", "requirements": True}, ["requirements", "True"]),
+    ],
+)
+def test_refused(app, said):
+    refused(app, *said)
+
+
+@pytest.mark.parametrize("secret", ["two\nlines", "bell\x07"])
+def test_a_refused_variable_does_not_show_its_value(secret):
+    with pytest.raises(Failure) as caught:
+        apps.describe({"name": "mysite", "environment": {"TOKEN": secret}})
+    assert "TOKEN" in str(caught.value)
+    assert secret[:3] not in str(caught.value)
+
+
+def test_a_refused_url_does_not_show_its_password():
+    with pytest.raises(Failure) as caught:
+        apps.describe({"name": "mysite", "source": "https://me:hunter2@git.example/me/mysite"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_apps_may_not_share_a_place():
+    with pytest.raises(Failure, match="directory of two apps is '/srv/x'"):
+        apps.describe_all([{"name": "a", "directory": "/srv/x"}, {"name": "b", "directory": "/srv/x"}])
+    with pytest.raises(Failure, match="program of two apps is 'a-worker-b'"):
+        second = {"name": "a-worker", "programs": [{"name": "b", "command": "x"}]}
+        apps.describe_all([{"name": "a", "workers": [{"name": "b"}]}, second])
+    with pytest.raises(Failure, match="celery_apps"):
+        apps.describe_all({"name": "a"})
+
+
+def test_a_host_runs_only_its_part():
+    (app,) = apps.describe_all([{"name": "mysite", "programs": [{"name": "web", "command": "x"}]}], workers=False)
+    assert app["workers"] == app["programs"] == []
+    assert app["beat"]
+    (app,) = apps.describe_all([{"name": "mysite"}], beat=False)
+    assert app["workers"]
+    assert app["beat"] is None
+
+
+def test_environment_of_a_program():
+    app = apps.describe(
+        {"name": "mysite", "environment": {"A": 1, "B": "app"}, "workers": [{"environment": {"B": "worker"}}]}
+    )
+    found = apps.environment(app, app["workers"][0], "redis://localhost", "r1")
+    assert found["PATH"].startswith("/srv/mysite/venv/bin:")
+    assert (found["A"], found["B"], found["HOME"]) == ("1", "worker", "/var/lib/mysite")
+    assert (found["CELERY_BROKER_URL"], found["CELERYHOST_RELEASE"]) == ("redis://localhost", "r1")
+    assert "CELERYHOST_RELEASE" not in apps.environment(app, app["beat"])
+
+
+@pytest.mark.parametrize("value", ["both ' and \"", "'quoted'", 'at the end"', "two\nlines"])
+def test_what_a_supervisor_file_cannot_hold(value):
+    with pytest.raises(Failure) as caught:
+        apps.supervisor_environment({"TOKEN": value})
+    assert "TOKEN" in str(caught.value)
+    assert value not in str(caught.value)
+
+
+def test_lines_for_sh():
+    import subprocess
+
+    variables = {"A": 'it\'s $HOME `x` "y" # ; \\ %', "B": "é"}
+    script = f'{apps.shell_environment(variables)}printf \'%s|%s\' "$A" "$B"'
+    assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == (
+        'it\'s $HOME `x` "y" # ; \\ %|é'
+    )
