@@ -1,0 +1,202 @@
+"""What `celeryhost init` reads out of Django projects of several layouts, and the inventory that it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from celeryhost import init
+from celeryhost.errors import UNKNOWN, USAGE, Failure
+
+MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
+CELERY = (
+    'import os\nfrom celery import Celery\nimport os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n{} = Celery("x")\n'
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Writes a project: file name → content, as keyword-free pairs; returns its folder."""
+
+    def write(files: dict[str, str], folder: str = "shop"):
+        for name, content in files.items():
+            file = tmp_path / folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        return tmp_path / folder
+
+    return write
+
+
+STARTPROJECT = {
+    "manage.py": MANAGE.format("mysite.settings"),
+    "mysite/__init__.py": "from .celery import app as celery_app\n",
+    "mysite/settings.py": 'INSTALLED_APPS = ["django_celery_results", "django_celery_beat"]\n',
+    "mysite/asgi.py": MANAGE.format("mysite.settings"),
+    "mysite/celery.py": CELERY.format("mysite.settings", "app"),
+    "requirements.txt": "django\ncelery\n",
+}
+COOKIECUTTER = {
+    "manage.py": MANAGE.format("config.settings.local"),
+    "config/__init__.py": "from .celery_app import app as celery_app\n",
+    "config/celery_app.py": CELERY.format("config.settings.local", "app"),
+    "config/wsgi.py": MANAGE.format("config.settings.production"),
+    "config/settings/__init__.py": "",
+    "config/settings/base.py": 'INSTALLED_APPS = ["django_celery_beat"]\n'
+    'CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"\n',
+    "config/settings/production.py": "from .base import *\n",
+    "requirements/base.txt": "celery\n",
+    "requirements/production.txt": "-r base.txt\n",
+    "shop/__init__.py": "",
+    "shop/tests/celery.py": "from celery import Celery\napp = Celery()\n",
+    ".venv/pyvenv.cfg": "",
+    "env/pyvenv.cfg": "",
+    "env/lib/celery/app.py": "app = Celery()\n",
+}
+SRC = {
+    "src/manage.py": MANAGE.format("shop.settings"),
+    "src/shop/__init__.py": "",
+    "src/shop/settings/__init__.py": "from .base import *\n",
+    "src/shop/settings/base.py": 'INSTALLED_APPS = ["django_celery_beat.apps.BeatConfig"]\n',
+    "src/shop/celery.py": CELERY.format("shop.settings", "celery_app"),
+    "requirements.txt": "celery\n",
+}
+
+
+def test_startproject(project):
+    found = init.look(project(STARTPROJECT))
+    assert list(found.settings) == ["mysite.settings"]
+    assert list(found.apps) == ["mysite"]
+    assert found.requirements == "requirements.txt"
+    assert found.scheduler == "django_celery_beat.schedulers:DatabaseScheduler"
+    assert found.results
+    assert init.app_name(found) == "mysite"
+
+
+def test_cookiecutter(project):
+    found = init.look(project(COOKIECUTTER))
+    assert found.settings == {"config.settings.production": "config/wsgi.py", "config.settings.local": "manage.py"} | {
+        "config.settings.local": "config/celery_app.py"
+    }
+    assert list(found.apps) == ["config.celery_app"], "neither tests nor virtual environments"
+    assert found.requirements == "requirements/production.txt"
+    assert found.scheduler is None, "the settings name it"
+    assert not found.results
+    assert init.app_name(found) == "shop", "config says nothing; the folder does"
+
+
+def test_src_layout(project):
+    top = project(SRC)
+    (folder,) = init.find(str(top))
+    found = init.look(folder)
+    assert folder == str(top / "src")
+    assert list(found.apps) == ["shop.celery:celery_app"]
+    assert found.scheduler == "django_celery_beat.schedulers:DatabaseScheduler"
+
+
+def test_app_below_another_import_root(project):
+    files = {
+        "manage.py": 'import sys\nsys.path.insert(0, "lib")\n' + MANAGE.format("shop.settings"),
+        "lib/shop/__init__.py": "",
+        "lib/shop/settings.py": "",
+        "lib/shop/celery.py": CELERY.format("shop.settings", "celery"),
+    }
+    found = init.look(project(files))
+    entry = init.description(found, "shop", "shop", "shop.settings")
+    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/lib"
+
+
+def test_assigned_settings_annotations_and_what_does_not_parse(project):
+    files = {
+        "manage.py": 'import os\nos.environ["DJANGO_SETTINGS_MODULE"] = "a.settings"\n',
+        "a/__init__.py": "",
+        "a/tasks.py": "import celery\nqueue: celery.Celery = celery.Celery()\n",
+        "a/python2.py": "print 'x'\n",
+        "a/{{ template }}.py": "{% if %}\n",
+    }
+    found = init.look(project(files))
+    assert list(found.settings) == ["a.settings"]
+    assert list(found.apps) == ["a.tasks:queue"]
+    assert found.requirements is None
+
+
+def test_git(project):
+    top = project(SRC)
+    environment = os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
+    for words in ("init -q -b stable", "remote add origin git@git.example:me/shop.git"):
+        subprocess.run(["git", "-C", top, *words.split()], check=True, env=environment)
+    found = init.look(str(top / "src"))
+    assert (found.top, found.remote, found.version) == (str(top), "git@git.example:me/shop.git", "stable")
+    entry = init.description(found, "shop", "shop.celery:celery_app", "shop.settings")
+    assert entry["source"] == "git@git.example:me/shop.git"
+    assert entry["version"] == "stable"
+
+
+@pytest.mark.parametrize(("files", "code"), [({"x.py": ""}, UNKNOWN)])
+def test_no_project(project, files, code):
+    with pytest.raises(Failure) as failure:
+        init.find(str(project(files)))
+    assert failure.value.code == code
+
+
+def test_a_password_in_the_remote_is_refused(project):
+    found = init.look(project(STARTPROJECT))._replace(remote="https://me:secret@git.example/shop.git")
+    with pytest.raises(Failure) as failure:
+        init.description(found, "shop", "mysite", "mysite.settings")
+    assert failure.value.code == USAGE
+    assert "secret" not in str(failure.value)
+
+
+def celeryhost(*arguments, **options):
+    command = [sys.executable, "-m", "celeryhost", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, **options)
+
+
+@pytest.mark.parametrize(("files", "host"), [(STARTPROJECT, "192.0.2.7"), (COOKIECUTTER, "pi@board.example")])
+def test_ansible_reads_what_is_written(project, tmp_path, files, host):
+    folder = project(files)
+    done = celeryhost("init", folder, "--output", tmp_path / "mine", "--host", host)
+    assert done.returncode == 0, done.stderr
+    inventory = os.path.join(os.path.dirname(sys.executable), "ansible-inventory")
+    listed = subprocess.run(
+        [inventory, "-i", tmp_path / "mine", "--list"], capture_output=True, text=True, timeout=60, check=True
+    )
+    groups = json.loads(listed.stdout)
+    (name,) = groups["redis"]["hosts"]
+    assert groups["celery_workers"]["hosts"] == groups["celery_beat"]["hosts"] == [name]
+    variables = groups["_meta"]["hostvars"][name]
+    assert variables["ansible_user"] == ("pi" if "@" in host else "root")
+    assert variables.get("ansible_host", name) == host.rpartition("@")[2]
+    (app,) = variables["celery_apps"]
+    assert app["source"] == str(folder)
+    assert app["environment"]["DJANGO_SETTINGS_MODULE"] in ("mysite.settings", "config.settings.production")
+
+
+def test_nothing_is_overwritten(project, tmp_path):
+    (tmp_path / "mine").mkdir()
+    done = celeryhost("init", project(STARTPROJECT), "--output", tmp_path / "mine", "--host", "192.0.2.7")
+    assert done.returncode == USAGE
+    assert done.stderr.count("\n") == 1
+    assert not os.listdir(tmp_path / "mine")
+
+
+def test_two_apps_need_a_choice(project, tmp_path):
+    files = STARTPROJECT | {"other/__init__.py": "", "other/celery.py": CELERY.format("mysite.settings", "app")}
+    folder = project(files)
+    done = celeryhost("init", folder, "--output", tmp_path / "mine", "--host", "localhost")
+    assert done.returncode == USAGE
+    assert "mysite (mysite/celery.py), other (other/celery.py)" in done.stderr
+    assert "--app" in done.stderr
+    done = celeryhost("init", folder, "--output", tmp_path / "mine", "--host", "localhost", "--app", "other")
+    assert done.returncode == 0, done.stderr
+    assert "app: other" in (tmp_path / "mine/group_vars/all/apps.yml").read_text()
+
+
+def test_what_is_missing_is_named(project, tmp_path):
+    done = celeryhost("init", project(STARTPROJECT), cwd=tmp_path)
+    assert done.returncode == USAGE
+    assert "--host" in done.stderr
+    assert not (tmp_path / "inventory").exists()
