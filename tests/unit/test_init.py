@@ -12,9 +12,7 @@ from celeryhost import init
 from celeryhost.errors import UNKNOWN, USAGE, Failure
 
 MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
-CELERY = (
-    'import os\nfrom celery import Celery\nimport os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n{} = Celery("x")\n'
-)
+CELERY = "from celery import Celery\n" + MANAGE + '{} = Celery("x")\n'
 
 
 @pytest.fixture
