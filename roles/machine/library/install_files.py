@@ -21,7 +21,7 @@ options:
   files:
     description:
       - For each path its `content` (text), or `absent=true`; `owner` and `group` (default root), `mode` (default "0644").
-      - Contents are shown in a diff, so a secret one goes in O(secrets) instead.
+      - Contents are shown in a diff unless it has `diff=false`; a secret one goes in O(secrets) instead.
     type: dict
     default: {}
   secrets:
@@ -132,7 +132,8 @@ def main():
             if before == after and (after is None or access(path) == wanted):
                 continue
             changed.append(path)
-            shown = ("", "(its content is secret)\n") if path in secret else (before or "", after or "")
+            hidden = "(secret)\n" if path in secret else "(not shown)\n" if file.get("diff") is False else None
+            shown = ("", hidden) if hidden else (before or "", after or "")
             diff.append({"before_header": path, "after_header": path, "before": shown[0], "after": shown[1]})
             if module.check_mode:
                 continue
