@@ -155,8 +155,8 @@ class Host:
             self._remove()
             if not self.all():
                 machine.network_down()
-                for cgroup in self._cgroups():
-                    cgroup.parent.rmdir()
+                for cgroup in filter(Path.exists, {cgroup.parent for cgroup in self._cgroups()}):
+                    cgroup.rmdir()
 
     def alive(self):
         """Whether any process of this host runs."""

@@ -80,7 +80,7 @@ def _mount_refused():
         done = subprocess.run(probe, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return []
-    reason = done.stderr.strip().splitlines()[0] if done.stderr.strip() else f"exit code {done.returncode}"
+    reason = done.stderr.strip().rpartition(": ")[2] or f"exit code {done.returncode}"
     return [f"no overlay on {HOME} ({reason}): not in a container, and CELERYHOST_TESTS_HOME on ext4, xfs or tmpfs"]
 
 

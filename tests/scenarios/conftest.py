@@ -1,0 +1,133 @@
+"""What takes long runs in the background: base trees are built while the fast tests run, armhf beside other hosts."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.hosts import Host, requirements
+
+HERE = Path(__file__).parent
+TREES = ("trixie-amd64", "bookworm-amd64", "bookworm-armhf")
+BACKGROUND = "armhf"  # emulated, it takes longer than all others together
+SCENARIO_SECONDS = 1500
+
+builder = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.name == f"test_scenario[{BACKGROUND}]")
+
+
+def pytest_collection_finish(session):
+    """Build missing base trees, unless none of these tests was chosen."""
+    if not session.config.option.collectonly and not requirements() and _chosen(session):
+        command = [sys.executable, "-m", "tests.hosts", "base", *TREES]
+        session.stash[builder] = subprocess.Popen(
+            command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+
+def pytest_sessionfinish(session):
+    if process := session.stash.get(builder, None):
+        _end(process)
+
+
+def _chosen(session, name=""):
+    return [item for item in session.items if HERE in item.path.parents and name in item.name]
+
+
+def _end(process):
+    """End a process and what it started; it leads its own session."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+@pytest.fixture
+def host():
+    """Make hosts that go away with the test: `host(suite=…, init=…)`, options as of Host.up."""
+    if reasons := requirements():
+        pytest.skip("; ".join(reasons))
+    made = []
+
+    def up(**options):
+        made.append(Host.up(f"test-{secrets.token_hex(3)}", **options))
+        return made[-1]
+
+    yield up
+    for one in made:
+        one.down()
+
+
+class Scenario:
+    """A run of `molecule test`; its exit code counts, as the closing table can call a failed idempotence successful."""
+
+    def __init__(self, name, root, folder):
+        self.name, self.root, self.folder = name, root, folder
+        self.log = folder / "log"
+        self.process = self._start("test", "--no-command-borders", "--no-shared-state")
+        self.deadline = time.monotonic() + SCENARIO_SECONDS
+
+    def _start(self, *command):
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder),
+            # a connection kept from an earlier host of the same address would hang
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "ssh"),
+        }
+        base = ["molecule", "--base-config", "tests/molecule/common/base.yml"]
+        with self.log.open("a") as log:
+            return subprocess.Popen(
+                [*base, *command, "--scenario-name", self.name],
+                cwd=self.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def result(self):
+        """The exit code and the output; TimeoutExpired after SCENARIO_SECONDS."""
+        code = self.process.wait(max(0, self.deadline - time.monotonic()))
+        return code, self.log.read_text()
+
+    def close(self):
+        """End the run and remove its host, whatever state it is in."""
+        _end(self.process)
+        self._start("destroy").wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def background(request, root, tmp_path_factory):
+    """The scenario that runs beside all other host tests, if it was chosen."""
+    if requirements(BACKGROUND) or not _chosen(request.session, f"test_scenario[{BACKGROUND}]"):
+        yield None
+        return
+    run = Scenario(BACKGROUND, root, tmp_path_factory.mktemp(BACKGROUND))
+    yield run
+    run.close()
+
+
+@pytest.fixture
+def scenario(request, background, root, tmp_path):
+    """The run of the Molecule scenario of that name."""
+    name = request.param
+    if reasons := requirements("armhf" if name == "armhf" else "amd64"):
+        pytest.skip("; ".join(reasons))
+    if background and name == background.name:
+        yield background
+        return
+    run = Scenario(name, root, tmp_path)
+    yield run
+    run.close()
