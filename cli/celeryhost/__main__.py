@@ -25,13 +25,13 @@ def main() -> None:
 
 def _is_plain_status(args: list[str]) -> bool:
     """`status [PROGRAM…] [--json]`: answered without importing click, which takes longer than the answer."""
-    return args[:1] == ["status"] and all(arg == "--json" or not arg.startswith("-") for arg in args[1:])
+    return args[:1] == ["status"] and all(arg in ("--json", "--") or not arg.startswith("-") for arg in args[1:])
 
 
 def _plain_status(args: list[str]) -> int:
     from .commands.status_view import show
 
-    names = [arg for arg in args[1:] if arg != "--json"]
+    names = [arg for arg in args[1:] if arg not in ("--json", "--")]
     return show(names, as_json="--json" in args)
 
 

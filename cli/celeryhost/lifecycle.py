@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import namedtuple
 
-from .errors import FAILED, OK, TIMEOUT
+from .errors import FAILED, OK, TIMEOUT, worst
 from .programs import ALIVE, DEAD, Process, from_info, processes, tail
 from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault
 
@@ -24,7 +24,7 @@ Event.__doc__ = """What happened to a program (or group): `time` in seconds sinc
 # kind: the exit code it stands for when it is the last of its program
 KINDS = {
     "stopping": OK,
-    "waiting": OK,  # progress, every PROGRESS seconds
+    "waiting": OK,  # progress, after a second and then every PROGRESS seconds
     "stopped": OK,
     "removed": OK,
     "added": OK,
@@ -46,6 +46,11 @@ START_MARGIN = 30  # seconds beyond startsecs, for what starts at its second or 
 UNTOLD = {"stopwaitsecs": 600, "startsecs": 60}  # where supervisord does not tell its settings (3.x)
 LOOK = "getProcessInfo"
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late
+
+
+def exit_code(events) -> int:
+    """What the last event of each program amounts to."""
+    return worst(KINDS[event.kind] for event in {event.program: event for event in events}.values())
 
 
 def start(supervisor, chosen: list[Process], wait: bool = True, timeout: float | None = None):
@@ -220,7 +225,7 @@ class _Plan:
         tasks = self.tasks.get(process.name)
         began = time.monotonic()
         limit = self.limit(grace + STOP_MARGIN)
-        progress = began if tasks else began + PROGRESS
+        progress = began if tasks else began + 1
         while True:
             info = yield LOOK, process.name
             if isinstance(info, Fault):
@@ -233,11 +238,11 @@ class _Plan:
             if state in ALIVE:  # it was EXITED when the stop came, and autorestart was quicker
                 yield "stopProcess", process.name, False
             if now >= limit:
-                yield _event(process, "timeout", f"still {state} after {now - began:.0f} s", info["pid"])
+                yield _event(process, "timeout", f"still {state} after {now - began:.1f} s", info["pid"])
                 return False
             if now >= progress:
                 progress = now + PROGRESS
-                what = f"lets {', '.join(tasks)} end" if tasks else state
+                what = f"lets {', '.join(tasks)} end" if tasks else "is stopping"
                 yield _event(process, "waiting", f"{what}, {now - began:.0f} of at most {grace} s", info["pid"])
 
     def launch(self, process: Process):
@@ -278,7 +283,7 @@ class _Plan:
             if seen.state == "BACKOFF" != before:
                 yield _event(process, "backoff", seen.spawnerr)
             if now >= limit:
-                yield _event(process, "timeout", f"still {seen.state} after {now - began:.0f} s", seen.pid)
+                yield _event(process, "timeout", f"still {seen.state} after {now - began:.1f} s", seen.pid)
                 return
             if now >= progress:
                 progress = now + PROGRESS

@@ -66,6 +66,11 @@ def select(patterns, known: list[Process]) -> list[Process]:
     return list(chosen.values())
 
 
+def is_sweeping(pattern: str) -> bool:
+    """Whether a pattern could take in more than the person who wrote it has in mind."""
+    return pattern == "all" or any(character in pattern for character in "*?[")
+
+
 def _named(pattern: str, known: list[Process]) -> list[Process]:
     group, _, process = pattern.partition(":")
     exact = [p for p in known if pattern in (p.name, p.group) or (p.group == group and process in (p.process, "*"))]
@@ -76,7 +81,7 @@ def _named(pattern: str, known: list[Process]) -> list[Process]:
     names = apps(known)
     if pattern in names:
         return [p for p in known if _owner(p.group, names) == pattern]
-    if any(character in pattern for character in "*?["):
+    if is_sweeping(pattern):
         from fnmatch import fnmatchcase
 
         return [p for p in known if fnmatchcase(p.name, pattern) or fnmatchcase(p.group, pattern)]

@@ -45,7 +45,7 @@ def fan_out(target, argv, root: bool = False, timeout: float | None = 60, at_onc
     shared = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
     words = [word for option, value in shared if value for word in (option, value)]
     hosts = targets(target.inventory, target.hosts)
-    return _converse(hosts, [*words, *argv, "--json"], root, timeout, at_once)
+    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once)
 
 
 def command(host: Host, argv: list[str], root: bool = False) -> list[str]:

@@ -72,7 +72,7 @@ def _again(show, seconds: float | None, as_json: bool) -> int:
 
 def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
     found: dict[str, dict] = {}
-    code = each(target, ["status", *programs], found.__setitem__)
+    code = each(target, ["status", "--", *programs], found.__setitem__)
     if as_json:
         import json
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from ..errors import INTERRUPTED, USAGE, Failure
+
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
 
 
@@ -36,3 +38,14 @@ def plain(text: str) -> str:
 def cut(text: str, columns: int | None) -> str:
     """At most `columns` characters of `text`, the last an ellipsis if there was more."""
     return text if columns is None or len(text) <= columns else text[: max(0, columns - 1)] + "…"
+
+
+def confirm(question: str, yes: bool):
+    """Ask, unless `yes`; raises Failure: USAGE where nobody can answer, INTERRUPTED for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} Nobody is here to answer", USAGE, "add --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Failure("not confirmed, nothing was done", INTERRUPTED)

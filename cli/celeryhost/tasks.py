@@ -1,0 +1,164 @@
+"""Running a Celery task by its name on this host, in the project's own Python and as its user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections import namedtuple
+
+from . import conffile, locate, task_script
+from .errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
+from .programs import near
+
+START_SECONDS = 60  # until the project is imported, on a small board too
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Worker = namedtuple("Worker", "program python app options settings")
+Worker.__doc__ = """A Celery worker's command line, read: its conffile.Program, the Python of its virtual environment,
+`-A`, what `-b` and `--result-backend` say, and the settings after `--`."""
+
+# What the script's `error` means here: exit code and fix.
+MEANING = {
+    "project": (FAILED, "see the worker's log: celeryhost logs"),
+    "broker": (
+        DOWN,
+        "see that Redis runs and that the broker's URL has its password: celeryhost status, celeryhost logs",
+    ),
+    "silent": (DOWN, "see celeryhost status: no worker runs, or its main process hangs"),
+    "arguments": (USAGE, "give them as JSON: celeryhost run TASK 1 '\"text\"' '[2, 3]'"),
+    "failed": (FAILED, "see the worker's log: celeryhost logs"),
+    "timeout": (TIMEOUT, "wait longer with --timeout"),
+    "backend": (FAILED, "compare result_backend of the project and of the worker"),
+}
+
+
+def run(target, name: str | None, args: list, kwargs: dict, timeout: float, app: str | None = None) -> dict:
+    """Send the task and wait for its result; what task_script.py answers, see there. `timeout` in seconds.
+
+    `name` None stands for a task that every worker has; `app` chooses among several on this host.
+    Raises Failure: UNKNOWN, DENIED, FAILED (it raised), TIMEOUT, DOWN (no broker, no worker), USAGE (arguments).
+    """
+    worker = find_worker(conffile.load(target.config or locate.default_config()), app)
+    request = {
+        "app": worker.app,
+        "task": name,
+        "args": args,
+        "kwargs": kwargs,
+        "timeout": timeout,
+        "options": worker.options,
+        "settings": worker.settings,
+    }
+    found = _ask(worker, request)
+    if "error" not in found:
+        return found
+    if found["error"] == "unknown":
+        tasks = [task for task in found["known"] if not task.startswith("celery.")]
+        fix = near(name, found["known"]) or f"there are {', '.join(tasks) or 'none but those of Celery itself'}"
+        raise Failure(found["message"], UNKNOWN, fix)
+    code, fix = MEANING[found["error"]]
+    raise Failure(f"{worker.program.name}: {found['message']}", code, fix)
+
+
+def value(text: str):
+    """An argument as a person types it: JSON where it is JSON, else a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def find_worker(programs: dict, app: str | None) -> Worker:
+    """The first worker of the only app, or of the one that is named. Raises Failure (UNKNOWN, USAGE)."""
+    workers = [worker for worker in map(read_command, programs.values()) if worker]
+    if not workers:
+        raise Failure("no program here is a Celery worker", UNKNOWN, "see celeryhost status, or celeryhost provision")
+    names = {worker.program.name.partition("-worker")[0] for worker in workers}
+    if app is None:
+        if len(names) > 1:
+            raise Failure(f"there are several apps here, {', '.join(sorted(names))}", USAGE, "choose one with --app")
+        return workers[0]
+    for worker in workers:
+        if worker.program.name in (app, f"{app}-worker") or worker.program.name.startswith(f"{app}-worker-"):
+            return worker
+    raise Failure(
+        f"no app {app!r} with a Celery worker here", UNKNOWN, near(app, names) or f"there is {', '.join(names)}"
+    )
+
+
+# https://docs.celeryq.dev/en/stable/reference/cli.html: options of `celery`, before its command
+_OPTIONS = {
+    "-A": "app",
+    "--app": "app",
+    "-b": "broker",
+    "--broker": "broker",
+    "--result-backend": "result_backend",
+    "--workdir": "workdir",
+}
+
+
+def read_command(program) -> Worker | None:
+    """The Worker that a conffile.Program runs, None when it is something else."""
+    words = shlex.split(program.command)
+    at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery"), None)
+    if at is None or "worker" not in words[at:]:
+        return None
+    given = {}
+    for n, word in enumerate(words[at + 1 :], at + 1):
+        if word == "--":
+            break
+        option, equals, text = word.partition("=")
+        if option in _OPTIONS:
+            given[_OPTIONS[option]] = text if equals else "".join(words[n + 1 : n + 2])
+        elif word[:2] in ("-A", "-b") and len(word) > 2:
+            given[_OPTIONS[word[:2]]] = word[2:]
+    settings = words[words.index("--") + 1 :] if "--" in words else []
+    directory = given.pop("workdir", None) or program.directory
+    name = given.pop("app", None) or program.environment.get("CELERY_APP")
+    python = words[at - 2] if words[at - 1 : at] == ["-m"] else None
+    return Worker(
+        program._replace(directory=directory), python or _python_of(words[at], program), name, given, settings
+    )
+
+
+def _python_of(celery: str, program) -> str:
+    import shutil
+
+    found = shutil.which(celery, path=program.environment.get("PATH", PATH))
+    return conffile.interpreter(found) if found else celery
+
+
+def _ask(worker: Worker, request: dict) -> dict:
+    import pwd
+    import subprocess
+
+    program = worker.program
+    me = pwd.getpwuid(os.geteuid())
+    owner = pwd.getpwnam(program.user) if program.user else me
+    if me.pw_uid not in (0, owner.pw_uid):
+        raise Failure(f"{program.name} runs as {owner.pw_name}, you are {me.pw_name}", DENIED, "use sudo")
+    become = {}
+    if me.pw_uid != owner.pw_uid:
+        groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+        become = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+    environment = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name, **program.environment}
+    source = task_script.__loader__.get_source(task_script.__name__)
+    try:
+        done = subprocess.run(
+            [worker.python, "-c", source],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            cwd=program.directory or "/",
+            env=environment,
+            timeout=request["timeout"] + START_SECONDS,
+            **become,
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{program.name}: {worker.python} did not end in time", TIMEOUT, MEANING["timeout"][1]) from None
+    except OSError as error:
+        raise Failure(f"{program.name}: {error.filename}: {error.strerror}", FAILED, "see celeryhost status") from None
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        said = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise Failure(f"{program.name}: {worker.python} could not send the task: {said}", FAILED) from None
