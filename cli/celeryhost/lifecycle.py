@@ -146,9 +146,9 @@ class _Plan:
     def ask_for_tasks(self, chosen: list[Process]):
         workers = {p: self.setting(p, "command") for p in chosen if p.state in ALIVE and self.is_worker(p)}
         if workers and self.graceful and self.wait:
-            from .tasks import running
+            from .active import tasks
 
-            self.tasks.update(running(workers))
+            self.tasks.update(tasks(workers))
 
     def is_worker(self, process: Process) -> bool:
         words = (self.setting(process, "command") or "").split()

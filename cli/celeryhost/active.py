@@ -1,0 +1,104 @@
+"""Which tasks a Celery worker is running now, asked through the broker by the worker's own Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections import Counter
+from shlex import split
+
+from .programs import Process
+
+PATIENCE = 3  # seconds: longer than an answer takes, short enough to hold up a restart
+# Where the environment names the broker it does without the project, whose import can take seconds.
+QUESTION = """
+import json, os, sys
+from celery.utils.nodenames import default_nodename, host_format
+name, app_name = sys.argv[1:]
+if os.environ.get("CELERY_BROKER_URL") or not app_name:
+    from celery import Celery
+    app = Celery(broker=os.environ.get("CELERY_BROKER_URL"), set_as_current=False)
+else:
+    from celery.app.utils import find_app
+    sys.path.insert(0, os.getcwd())
+    app = find_app(app_name)
+node = host_format(default_nodename(name or None))
+answer = app.control.inspect([node], timeout=2, limit=1).active() or {}
+print(json.dumps([task["name"] for task in answer.get(node, ())]))
+"""
+
+
+def tasks(workers: dict[Process, str]) -> dict[str, list[str]]:
+    """The running tasks, as `name` or `name x3`, of each worker that answers within PATIENCE; keyed by program.
+
+    `workers` are running processes and their commands. It must be asked before the worker gets its first TERM, with
+    which its remote control ends. Left out is a worker whose environment this user may not read.
+    """
+    deadline = time.monotonic() + PATIENCE
+    asked = {process.name: question for process, command in workers.items() if (question := _ask(process.pid, command))}
+    found = {}
+    for name, question in asked.items():
+        try:
+            output, _ = question.communicate(timeout=max(0.0, deadline - time.monotonic()))
+            counts = Counter(json.loads(output))
+        except (subprocess.TimeoutExpired, ValueError):
+            question.kill()
+            question.communicate()
+            continue
+        found[name] = [task if count == 1 else f"{task} x{count}" for task, count in counts.items()]
+    return found
+
+
+def _ask(pid: int, command: str) -> subprocess.Popen | None:
+    try:
+        words = split(command)
+        place = words[: words.index("worker")]
+        owner = os.stat(f"/proc/{pid}")
+        directory = os.readlink(f"/proc/{pid}/cwd")
+        with open(f"/proc/{pid}/environ", "rb") as variables:
+            pairs = [item.split("=", 1) for item in os.fsdecode(variables.read()).split("\0") if "=" in item]
+        environment = dict(pairs)
+        # The project's code must not have more rights than its worker.
+        become = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        return subprocess.Popen(
+            [
+                _python(place, environment.get("PATH")),
+                "-c",
+                QUESTION,
+                _option(words, "-n", "--hostname"),
+                _option(place, "-A", "--app"),
+            ],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            **(become if os.geteuid() != owner.st_uid else {}),
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _python(words: list[str], path: str | None) -> str:
+    """The interpreter of `VENV/bin/celery …` or `VENV/bin/python -m celery …`; raises ValueError when it is neither."""
+    for word in words:
+        name = os.path.basename(word)
+        if name.startswith("python") or name == "celery":
+            found = shutil.which(word, path=path)
+            if found:
+                return found if name != "celery" else os.path.join(os.path.dirname(found), "python")
+    raise ValueError(words)
+
+
+def _option(words: list[str], short: str, long: str) -> str:
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in (short, long):
+            return following
+        if word.startswith(f"{long}="):
+            return word.partition("=")[2]
+        if word.startswith(short) and not word.startswith("--"):
+            return word[len(short) :]
+    return ""
