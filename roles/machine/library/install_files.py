@@ -20,7 +20,7 @@ description:
 options:
   files:
     description:
-      - For each path its `content` (text), or `absent=true`; `owner` and `group` (default root), `mode` (default "0644").
+      - For each path its `content` (text), or `absent=true`; `owner` and `group` (default root), `mode` ("0644").
       - Contents are shown in a diff unless it has `diff=false`; a secret one goes in O(secrets) instead.
     type: dict
     default: {}
@@ -98,8 +98,7 @@ def replace(path, content, wanted):
 def compiled(folder, changed):
     """Whether each Python file below is unchanged and has a compiled one beside it."""
     return all(
-        path not in changed
-        and glob.glob(f"{os.path.dirname(path)}/__pycache__/{os.path.basename(path)[:-3]}.*.pyc")
+        path not in changed and glob.glob(f"{os.path.dirname(path)}/__pycache__/{os.path.basename(path)[:-3]}.*.pyc")
         for path in glob.glob(f"{folder}/**/*.py", recursive=True)
     )
 

@@ -30,7 +30,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-password: {description: "The password; empty in check mode when none has been made yet. Register with no_log.", type: str}
+password: {description: "The password; empty in check mode before it is made. Register with no_log.", type: str}
 """
 
 
@@ -64,7 +64,7 @@ def main():
     )
     path, wanted = module.params["path"], module.params["password"]
     found = read(path)
-    changed = not found or bool(wanted) and wanted != found
+    changed = not found or wanted not in ("", found)
     password = wanted or found
     if changed and not module.check_mode:
         password = password or secrets.token_urlsafe(24)

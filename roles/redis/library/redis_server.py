@@ -7,6 +7,7 @@ password is in no command line and a host needs no client library.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -44,7 +45,7 @@ RETURN = r"""
 running: {description: Whether a Redis answers., type: bool}
 locked: {description: Whether it refuses the passwords known here., type: bool}
 version: {description: Its version., type: str}
-shared: {description: "Whether it is other people's: here before celeryhost, with a password, data or clients.", type: bool}
+shared: {description: "Whether it is other people's: here before, with a password, data or clients.", type: bool}
 empty: {description: Whether there are neither a running server nor data on disk., type: bool}
 keys: {description: Number of keys., type: int}
 clients: {description: Number of other connections., type: int}
@@ -92,10 +93,7 @@ class Redis:
         return dict(line.split(":", 1) for line in self("INFO", section).splitlines() if ":" in line)
 
     def config(self, *names):
-        found = {}
-        for name in names:
-            found.update(zip(*[iter(self("CONFIG", "GET", name))] * 2))
-        return found
+        return {name: self("CONFIG", "GET", name)[-1] for name in names}
 
 
 def read(path):
@@ -122,10 +120,8 @@ def connect(host, ports):
     for port in ports:
         try:
             redis = Redis(host, port)
-            try:
+            with contextlib.suppress(RedisError):  # it wants a password, or still loads
                 redis("PING")
-            except RedisError:  # it wants a password, or still loads
-                pass
             return redis
         except OSError:
             continue
@@ -173,13 +169,14 @@ def look(redis):
 
 
 def apply(redis, params, check_mode):
-    """Settings that differ are set; the names of those set, and of those that need a restart."""
+    """Settings that differ are set; returns `changed`, `diff` and `restart` (those that wait for one)."""
     wanted = {name: str(value) for name, value in params["settings"].items()}
     if "maxmemory" in wanted:
         wanted["maxmemory"] = str(amount(wanted["maxmemory"]))
         used = int(redis.info("memory")["used_memory"])
         if 0 < int(wanted["maxmemory"]) < used:
-            raise RedisError(f"redis_maxmemory: {params['settings']['maxmemory']} is less than the {used >> 20} MB in use")
+            given = params["settings"]["maxmemory"]
+            raise RedisError(f"redis_maxmemory: {given} is less than the {used >> 20} MB in use")
     if params["requirepass"]:
         wanted["requirepass"] = params["requirepass"]
     now = redis.config(*wanted)
@@ -198,7 +195,12 @@ def apply(redis, params, check_mode):
             state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
             if state.get("aof_last_bgrewrite_status") != "ok":
                 raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
-    return {"changed": bool(differ), "differ": sorted(differ), "restart": later, "old": now}
+    shown = sorted(set(differ) - {"requirepass"})
+    diff = {
+        "before": "".join(f"{name} {now.get(name, '')}\n" for name in shown),
+        "after": "".join(f"{name} {wanted[name]}\n" for name in shown),
+    }
+    return {"changed": bool(differ), "diff": diff, "restart": later}
 
 
 def main():
@@ -238,14 +240,9 @@ def main():
         used = password or result["keys"] > 0 or result["clients"] > 0
         result.update(shared=not ours and (configured or bool(used)), empty=False)
         if params["settings"]:
-            applied = apply(redis, params, module.check_mode)
-            old = applied.pop("old")
-            if "requirepass" in applied["differ"]:
-                applied["differ"].remove("requirepass")
-            lines = [(f"{n} {old.get(n, '')}\n", f"{n} {params['settings'][n]}\n") for n in applied.pop("differ")]
+            result.update(apply(redis, params, module.check_mode))
             if not module.check_mode:
                 result.update(look(redis))
-            result.update(applied, diff={key: "".join(line[i] for line in lines) for i, key in enumerate(("before", "after"))})
     except (RedisError, OSError, TimeoutError) as error:
         module.fail_json(msg=f"Redis at {params['host']}:{params['port']}: {error}")
     module.exit_json(**result)

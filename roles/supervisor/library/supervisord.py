@@ -103,7 +103,7 @@ def look(module):
 
 
 def restart(module, supervisor):
-    """supervisord stops its programs, reads its files anew and starts them; fails the module when it does not come back."""
+    """supervisord stops its programs, reads its files anew and starts them; fails the module when it stays away."""
     socket = locate.find(module.params["config"]).url.removeprefix("unix://")
     supervisor.call("restart")
     end = time.monotonic() + module.params["timeout"]
