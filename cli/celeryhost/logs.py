@@ -1,0 +1,187 @@
+"""The logs of programs: which files they are, their lines merged by time, and following them.
+
+Files are read rather than asked for over RPC: supervisord's tail loses lines when a log rotates, sends old ones again
+(Supervisor issue 583) and fails on an escape character (issue 85).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import namedtuple
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from time import sleep
+
+from . import locate
+from .errors import DENIED, DOWN, FAILED, USAGE, Failure
+from .logs_file import LogFile
+from .programs import Process, processes, select
+from .rpc import Supervisor
+
+REDIS_LOG = "/var/log/redis/redis-server.log"  # Debian's and Ubuntu's
+
+BUSY = 0.02  # seconds between two looks while lines come
+IDLE = 0.25
+BATCH = 1000  # lines
+
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
+Log = namedtuple("Log", "program stream path")
+Log.__doc__ = """A log file: `stream` is stdout (which stderr may be part of) or stderr."""
+
+Line = namedtuple("Line", "time program stream text")
+Line.__doc__ = """A line. `time` in seconds since the epoch is its own, or that of the line before it that has one, or else
+of the file's last change; in `text`, bytes that are no UTF-8 are replaced."""
+
+
+def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) -> tuple[list[Log], list[Failure]]:
+    """The logs of the programs that `patterns` mean, and a Failure for each that is not there or not for this user.
+
+    `supervisord` and `redis` are names too. A log that is not there yet is among both. The rest is as for locate.find;
+    where supervisord does not answer, its configuration tells the files. Raises Failure: UNKNOWN for a name, DOWN,
+    DENIED, USAGE for a server on another machine.
+    """
+    writers: dict[str, tuple[str, list[str]]] = {}
+    failures = []
+    for program, paths in _named(patterns, config, url, user):
+        wanted = {path: stream for stream, path in paths if path and (stream == "stderr" or not only_stderr)}
+        if not wanted and only_stderr and any(path for _, path in paths):
+            failures.append(Failure(f"{program} has no log of its own for stderr", FAILED, "leave out --err"))
+        elif not wanted:
+            failures.append(
+                Failure(f"{program} keeps no log (NONE, or syslog)", FAILED, "set stdout_logfile to a file")
+            )
+        for path, stream in wanted.items():
+            writers.setdefault(path, (stream, []))[1].append(program)
+    logs = []
+    for path, (stream, programs) in writers.items():
+        # Processes of one group may share a file.
+        log = Log(programs[0] if len(programs) == 1 else programs[0].partition(":")[0], stream, path)
+        failure = _trouble(log)
+        if failure is None or (not os.path.exists(path) and failure.code != DENIED):
+            logs.append(log)
+        if failure:
+            failures.append(failure)
+    return logs, failures
+
+
+def _named(patterns, config, url, user):
+    """`(program, [(stream, path)…])` of each program, and of supervisord and redis where they are named."""
+    others = [pattern for pattern in patterns if pattern != "supervisord"]
+    known: list[Process] = []
+    if others or not patterns:
+        try:
+            known = _known(locate.find(config, url, user))
+        except Failure:
+            if set(others) != {"redis"}:
+                raise
+    if "redis" in others and not any("redis" in (process.name, process.group) for process in known):
+        yield "redis", [("stdout", REDIS_LOG)]
+        others = [pattern for pattern in others if pattern != "redis"]
+    if "supervisord" in patterns:
+        yield "supervisord", [("stdout", _own_log(config or locate.default_config()))]
+    if others or not patterns:
+        for process in select(others, known):
+            yield process.name, [("stderr", process.stderr_logfile), ("stdout", process.stdout_logfile)]
+
+
+def _known(server) -> list[Process]:
+    if server.url.startswith("http://"):
+        host = server.url.removeprefix("http://").partition("/")[0].rpartition(":")[0].strip("[]")
+        if host not in ("localhost", "::1", os.uname().nodename) and not host.startswith("127."):
+            raise Failure(f"the logs of {server.url} are on that machine", USAGE, "read them over ssh, with -i and -H")
+    try:
+        return processes(Supervisor(server))
+    except Failure as failure:
+        if failure.code != DOWN or not server.config:
+            raise
+        from . import conffile
+
+        try:
+            programs = conffile.load(server.config).values()
+        except Failure:
+            raise failure from None
+        nothing = dict.fromkeys(Process._fields)
+        return [
+            Process(
+                **nothing | {"name": name, "group": name.partition(":")[0], "process": name.rpartition(":")[2]}
+            )._replace(stdout_logfile=stdout, stderr_logfile=stderr)
+            for program in programs
+            for name, (stdout, stderr) in program.logs.items()
+        ]
+
+
+def _own_log(config: str) -> str:
+    """supervisord's own log; a relative name counts from where it was started, most likely beside its file."""
+    name = locate.read_section(config, "supervisord").get("logfile", "supervisord.log")
+    return os.path.join(os.path.dirname(os.path.abspath(config)), os.path.expanduser(name))
+
+
+def _trouble(log: Log) -> Failure | None:
+    """Why a log cannot be read, if so."""
+    what = f"{log.program}: {log.path}"
+    try:
+        if not stat.S_ISREG(os.stat(log.path).st_mode):
+            return Failure(f"{what} is no file", FAILED, "set its stdout_logfile to one")
+        os.close(os.open(log.path, os.O_RDONLY))
+    except PermissionError:
+        return Failure(f"{what} is not readable for you", DENIED, _remedy(log.path))
+    except FileNotFoundError:
+        if log.path == "AUTO":
+            return Failure(f"{log.program}: only a running supervisord knows its log (AUTO)", DOWN, "start supervisord")
+        return Failure(f"{what} is not there", FAILED, "it is made when the program starts")
+    except OSError as error:
+        return Failure(f"{what}: {error.strerror}", FAILED)
+    return None
+
+
+def _remedy(path: str) -> str:
+    """Which group may read what this user may not: of the file, or of the first folder above it that can be seen."""
+    from grp import getgrgid
+
+    while path != os.path.dirname(path):
+        try:
+            state = os.stat(path)
+            if state.st_gid and state.st_mode & stat.S_IRGRP:
+                return f"join group `{getgrgid(state.st_gid).gr_name}` and log in again, or use sudo"
+        except (OSError, KeyError):
+            pass
+        path = os.path.dirname(path)
+    return "use sudo"
+
+
+def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> list[tuple[Log, LogFile]]:
+    """The logs, opened as they are now, for `read` and then `follow`; `warn(text)` is told of what cannot be read."""
+    return [(log, LogFile(log.path, following, warn)) for log in logs]
+
+
+def read(files, since=None, until=None, last: int | None = None, pattern: re.Pattern | None = None):
+    """Yield the Lines written until now, merged by time: those between two times (seconds since the epoch), the `last`
+    so many of each log, those that `pattern` matches (colours do not count)."""
+    keep = pattern and (lambda line: pattern.search(COLOUR.sub("", _text(line))))
+    return merge(*(_lines(log, file.history(since, until, last, keep)) for log, file in files), key=attrgetter("time"))
+
+
+def follow(files, pattern: re.Pattern | None = None, wait=sleep):
+    """Yield lists of new Lines, as they come, for ever. `wait(seconds)` is called between two looks."""
+    pause = BUSY
+    while True:
+        new = merge(*(_lines(log, file.poll()) for log, file in files), key=attrgetter("time"))
+        pause = min(pause * 1.2, IDLE)
+        while batch := list(islice(new, BATCH)):
+            pause = BUSY
+            if batch := [line for line in batch if not pattern or pattern.search(COLOUR.sub("", line.text))]:
+                yield batch
+        wait(pause)
+
+
+def _lines(log: Log, lines):
+    for time, line in lines:
+        yield Line(time, log.program, log.stream, _text(line))
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace")
