@@ -1,0 +1,392 @@
+"""Bringing supervisord to its files: each changed program restarted once, unchanged ones left alone, removed ones gone.
+
+One engine for `celeryhost apply`, which applies what is in the files, and for the role's module supervisor_programs,
+which has one file to install. supervisord itself is never restarted.
+
+Three truths are compared. What runs against the files: `reloadConfig`, which reads them again and changes nothing that
+runs. The files against a text not yet written: supervisord's parser (conffile.check). And what `reloadConfig` does not
+see, a deleted `stdout_logfile=`: the log that a process has (ProcessConfig.__eq__ passes over automatic logs).
+
+Killed at any moment, it is completed by the next run: programs that a text removes are gone before the file that names
+them is, and what a written file changes stays pending in supervisord until it is done. That order also means that a
+renamed beat never runs twice.
+
+A program that should run and does not (stopped by hand, FATAL) is mended for a file to install, which says how things
+are to be; `celeryhost apply` leaves it alone unless it changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import namedtuple
+
+from . import conffile, lifecycle
+from .conffile import MASK
+from .errors import DENIED, DOWN, FAILED, OK, TIMEOUT, USAGE, Failure
+from .programs import ALIVE, DEAD, Process, processes, select
+from .rpc import Fault
+
+ADD, CHANGE, REMOVE, START = "add", "change", "remove", "start"
+LOCK_SECONDS = 600  # what another apply may take: workers that let long tasks end
+LOCK_LOOK = 0.2  # seconds
+
+File = namedtuple("File", "path text owner group mode", defaults=("root", "root", 0o600))
+File.__doc__ = """A file as it should be; `text` None: not there. `owner` and `group` are names."""
+
+Change = namedtuple("Change", "program action options")
+Change.__doc__ = """What is to be done to a program (a group to supervisord). `options` {option: [old, new]}, secrets
+masked, holds what is known of the difference: supervisord tells neither `environment` nor `umask`."""
+
+Plan = namedtuple(
+    "Plan",
+    "changes unchanged foreign warnings file stored down sure mend",
+    defaults=((), (), (), None, None, None, frozenset(), frozenset()),
+)
+Plan.__doc__ = """What there is to do. `changes` [Change]; `unchanged` names; `foreign` names of programs with changes
+that are not this plan's; `file` to store over `stored`, (text, uid, gid, mode) or None; `down` the Failure of a
+supervisord that does not answer; `sure` names that change whatever supervisord sees; `mend` names that must run."""
+
+_Pending = namedtuple("_Pending", "added changed removed options configs processes")
+
+
+def is_stale(plan: Plan) -> bool:
+    """Whether the plan has a file to write, remove or give another owner or mode."""
+    return plan.file is not None and plan.stored != _wanted(plan.file)
+
+
+def as_dict(plan: Plan) -> dict:
+    """The plan as `--json` and the module show it."""
+    return {
+        "changes": [change._asdict() for change in plan.changes],
+        "unchanged": plan.unchanged,
+        "foreign": plan.foreign,
+        "warnings": plan.warnings,
+    }
+
+
+def plan(supervisor, patterns=()) -> Plan:
+    """What bringing supervisord to its files would do; `patterns` as in programs.select, none: everything.
+
+    Raises Failure: USAGE when supervisord refuses the files, UNKNOWN, DOWN, DENIED.
+    """
+    pending = _pending(supervisor)
+    known = {process.group: process for process in pending.processes}
+    known |= {group: _unborn(group, name) for group, name in pending.configs if group not in known}
+    chosen = {process.group for process in select(patterns, list(known.values()))} if patterns else set(known)
+    actions = _actions(pending)
+    changes = [Change(name, actions[name], pending.options.get(name, {})) for name in sorted(chosen & set(actions))]
+    return Plan(changes, sorted(chosen - set(actions)), sorted(set(actions) - chosen))
+
+
+def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = False) -> Plan:
+    """What storing `file` and bringing supervisord to it would do. Only its own programs, old and new, are touched.
+
+    `mend`: whether unchanged ones that should run and do not are started, or the names of those. `lenient`, for a look
+    ahead: users, folders, even a Supervisor that do not exist yet are taken for granted, and named in `warnings`.
+    Raises Failure (USAGE) when supervisord would refuse the text; DENIED.
+    """
+    down, pid, pending = None, None, None
+    try:
+        pid = supervisor.call("getPID")
+    except Failure as failure:
+        if failure.code != DOWN:
+            raise
+        down = failure
+    stored = _stored(file.path)
+    try:
+        now, then, warnings = conffile.check(config, file.path, file.text, pid, lenient)
+    except Failure as failure:
+        if failure.code != DOWN or not lenient:
+            raise
+        return plan_ahead(file, failure)
+    own = {
+        name
+        for reading in (now, then)
+        for name, group in reading.groups.items()
+        if set(group["sections"]) & set(reading.sections.get(conffile.canonical(file.path), ()))
+    }
+    if now.failure and stored:  # the file itself may be what supervisord refuses
+        own |= conffile.groups(stored[0])
+    differing = {name: _difference(now.groups.get(name), then.groups.get(name)) for name in {*now.groups, *then.groups}}
+    own |= {name for name, options in differing.items() if options and not now.failure}
+    if not down and not now.failure:
+        pending = _pending(supervisor)
+    running = [] if down else processes(supervisor)
+    actions = _actions(pending) if pending else {}
+    active = {process.group for process in running}
+    changes, unchanged, sure = [], [], set()
+    wanted = own & set(then.groups) if mend is True else set(mend or ()) & own
+    drifted = {process.group for process in _drifted(running, pending, wanted)}
+    for name in sorted(own):
+        options = {} if now.failure else differing.get(name) or {}
+        if name not in then.groups:
+            if name in active:
+                changes.append(Change(name, REMOVE, {}))
+        elif name not in active:
+            changes.append(Change(name, ADD, {}))
+        elif options or now.failure or actions.get(name) == CHANGE:
+            changes.append(Change(name, CHANGE, options or (pending.options.get(name, {}) if pending else {})))
+            if options and name not in actions:
+                sure.add(name)
+        elif name in drifted:
+            changes.append(Change(name, START, {}))
+        else:
+            unchanged.append(name)
+    foreign = sorted(set(actions) - own)
+    if foreign:
+        warnings = [*warnings, f"changes of other files are left alone: {', '.join(foreign)}"]
+    return Plan(changes, unchanged, foreign, warnings, file, stored, down, frozenset(sure), frozenset(wanted))
+
+
+def plan_ahead(file: File, down: Failure) -> Plan:
+    """What storing `file` will do once there is a Supervisor, as far as its text tells; `down` says what is missing."""
+    changes = [Change(name, ADD, {}) for name in sorted(conffile.groups(file.text or ""))]
+    return Plan(changes, warnings=[down.message], file=file, stored=_stored(file.path), down=down)
+
+
+def apply(supervisor, plan: Plan, timeout: float | None = None):
+    """Do what `plan` says; yields lifecycle.Events until each program is RUNNING with a new pid, gone, or has failed.
+
+    `timeout` bounds all of it in seconds; without it each program has its own time (lifecycle). A removed program that
+    does not stop ends it before the file is touched. Raises Failure: DOWN once the file is stored, when no supervisord
+    answers; DENIED, FAILED when the file cannot be stored. Hold `exclusive` around `plan` and `apply`.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+
+    def left():
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    touched = {change.program for change in plan.changes}
+    gone = {change.program for change in plan.changes if change.action == REMOVE}
+    before = {} if plan.down else {process.name: process for process in processes(supervisor)}
+    failed = set()
+    if gone:
+        for event in lifecycle.replace(supervisor, removed=sorted(gone), timeout=left()):
+            if lifecycle.KINDS[event.kind] != OK:
+                failed.add(event.program)
+            yield event
+        if failed:
+            return
+    if is_stale(plan):
+        _store(plan.file)
+    if plan.down:
+        raise plan.down
+    pending = _pending(supervisor)
+    added = touched & pending.added
+    changed = (touched & pending.changed | plan.sure) - gone
+    for event in lifecycle.replace(supervisor, changed=sorted(changed), added=sorted(added), timeout=left()):
+        if lifecycle.KINDS[event.kind] != OK:
+            failed.add(event.program)
+        yield event
+    now = processes(supervisor)
+    ran = {name for name, process in before.items() if process.group in changed and process.state in ALIVE}
+    rest = plan.mend - changed - added
+    left_over = [
+        process
+        for process in now
+        if (process.group in rest and process.state in ("STARTING", "BACKOFF"))  # of a run that was killed
+        or (process.name in ran - failed and process.state == "STOPPED")  # autostart is off
+    ]
+    yield from lifecycle.start(supervisor, [*left_over, *_drifted(now, pending, rest)], timeout=left())
+
+
+@contextlib.contextmanager
+def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
+    """Keep other applies to the supervisord of this configuration file out, waiting up to `seconds` for one to end.
+
+    A lock on the file's folder, which the kernel lets go with the process, so none can be left behind; /proc/locks
+    knows its holder. Without a file (a server on another machine) there is nothing to lock. Raises Failure (TIMEOUT).
+    """
+    import fcntl
+
+    if not config:
+        yield
+        return
+    folder = os.path.dirname(os.path.realpath(config))
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    message = f"another apply still works on {folder} after {seconds:g} s{_holder(handle)}"
+                    raise Failure(message, TIMEOUT, "wait for it, or end it: the next apply completes it") from None
+                time.sleep(LOCK_LOOK)
+        yield
+    finally:
+        os.close(handle)
+
+
+def config_of(supervisor) -> str | None:
+    """The configuration file of the supervisord that answers: its own `-c`, else the one that led to it."""
+    return conffile.main_file(supervisor.call("getPID")) or supervisor.server.config
+
+
+# What is pending
+
+
+def _pending(supervisor) -> _Pending:
+    """What supervisord finds in its files and does not run, each as a set of groups; it reads them anew."""
+    old = _configs(supervisor)
+    try:
+        ((added, changed, removed),) = supervisor.call("reloadConfig")
+    except Fault as fault:
+        text = fault.text.partition(": ")[2] or fault.text
+        raise conffile.explain(text, config_of(supervisor) or "supervisord.conf") from None
+    new, running = _configs(supervisor), processes(supervisor)
+    unseen = _automatic_now(running, new, supervisor.call("getIdentification"))
+    changed = {*changed, *unseen} - {*added, *removed}
+    options: dict[str, dict] = {name: dict(unseen.get(name, {})) for name in changed}
+    for (group, name), config in new.items():
+        if group in changed and (group, name) in old:
+            options[group] |= _shown(old[group, name], config)
+    return _Pending(set(added), changed, set(removed), options, new, running)
+
+
+def _actions(pending: _Pending) -> dict[str, str]:
+    names = {ADD: pending.added, CHANGE: pending.changed, REMOVE: pending.removed}
+    return {name: action for action, them in names.items() for name in them}
+
+
+def _configs(supervisor) -> dict[tuple[str, str], dict]:
+    return {(info["group"], info["name"]): info for info in supervisor.call("getAllConfigInfo")}
+
+
+def _automatic_now(running: list[Process], configs: dict, identifier: str) -> dict[str, dict]:
+    """{group: options} of processes whose log became automatic: the names of supervisord's own say which those were."""
+    found: dict[str, dict] = {}
+    for process in running:
+        config = configs.get((process.group, process.process), {})
+        for stream in ("stdout", "stderr"):
+            path = getattr(process, f"{stream}_logfile")
+            own = os.path.basename(path).startswith(f"{process.process}-{stream}---{identifier}-")
+            if config.get(f"{stream}_logfile") == "auto" and not own:
+                found.setdefault(process.group, {})[f"{stream}_logfile"] = [path or "none", "auto"]
+    return found
+
+
+def _drifted(running: list[Process], pending: _Pending | None, groups) -> list[Process]:
+    """The processes of `groups` that should run and do not; one that ended as expected (no spawnerr) may stay so."""
+    return [
+        process
+        for process in running
+        if process.group in groups
+        and process.state in DEAD
+        and pending
+        and pending.configs.get((process.group, process.process), {}).get("autostart")
+        and (process.state != "EXITED" or process.spawnerr)
+    ]
+
+
+def _unborn(group: str, name: str) -> Process:
+    shown = name if group == name else f"{group}:{name}"
+    return Process(shown, group, name, "STOPPED", 0, 0, 0, 0, "", 0, "", "", "")
+
+
+# What differs
+
+
+def _difference(old: dict | None, new: dict | None) -> dict:
+    """{option: [old, new]} between two groups as conffile reads them; values of an environment are masked."""
+    if old is None or new is None or old == new:
+        return {} if old == new else {"group": [bool(old), bool(new)]}
+    options = _shown(old["settings"], new["settings"])
+    if sorted(old["processes"]) != sorted(new["processes"]):
+        options["processes"] = [", ".join(sorted(old["processes"])), ", ".join(sorted(new["processes"]))]
+    for name in set(old["processes"]) & set(new["processes"]):
+        options |= _shown(old["processes"][name], new["processes"][name])
+    return options or {"section": [", ".join(old["sections"]), ", ".join(new["sections"])]}
+
+
+def _shown(old: dict, new: dict) -> dict:
+    found = {}
+    for name in sorted({*old, *new} - {"inuse"}):
+        was, is_now = old.get(name), new.get(name)
+        if name == "environment" and was != is_now:
+            keys = sorted(key for key in {*was, *is_now} if was.get(key) != is_now.get(key))
+            found |= {f"environment.{key}": [key in was and MASK, key in is_now and MASK] for key in keys}
+        elif was != is_now:
+            found[name] = [_plain(was), _plain(is_now)]
+    return found
+
+
+def _plain(value):
+    return conffile.hide_passwords(value) if isinstance(value, str) else value
+
+
+# The file
+
+
+def _stored(path: str):
+    try:
+        with open(path, "rb") as file:
+            state = os.fstat(file.fileno())
+            text = file.read().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}", DENIED, "use sudo") from None
+    return text, state.st_uid, state.st_gid, state.st_mode & 0o7777
+
+
+def _wanted(file: File):
+    import grp
+    import pwd
+
+    if file.text is None:
+        return None
+    try:
+        return file.text, pwd.getpwnam(file.owner).pw_uid, grp.getgrnam(file.group).gr_gid, file.mode
+    except KeyError as error:
+        raise Failure(f"{file.path}: {error.args[0]}", USAGE, "correct owner or group") from None
+
+
+def _store(file: File) -> None:
+    """Make the file what it should be, in one step that a crash cannot halve; the include glob sees no other name."""
+    folder, name = os.path.split(file.path)
+    temporary = os.path.join(folder, f".{name}.celeryhost")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if file.text is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file.path)
+        else:
+            _, uid, gid, mode = _wanted(file)
+            try:
+                handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with open(handle, "wb") as stream:
+                    stream.write(file.text.encode("utf-8", "surrogateescape"))
+                    stream.flush()
+                    os.fchown(handle, uid, gid)
+                    os.fchmod(handle, mode)
+                    os.fsync(handle)
+                os.replace(temporary, file.path)
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+        parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(parent)
+        os.close(parent)
+    except PermissionError as error:
+        raise Failure(f"{file.path}: {error.strerror}", DENIED, "use sudo") from None
+    except OSError as error:
+        raise Failure(f"{file.path} cannot be written: {error.strerror}", FAILED, "see df and the folder") from None
+
+
+def _holder(handle: int) -> str:
+    """`: pid 12 (its command)` of whoever locks this folder, as far as this user may see it."""
+    inode = str(os.fstat(handle).st_ino)
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/locks") as locks:
+        for line in locks:
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
+                with open(f"/proc/{int(words[4])}/cmdline", "rb") as file:
+                    command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+                return f": pid {words[4]} ({command[:120]})"
+    return ""

@@ -1,0 +1,198 @@
+"""What supervisord would read, told by supervisord's own parser.
+
+conffile.py runs this source with supervisord's Python and environment, so it imports nothing of celeryhost, and keeps
+to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [{"path": …, "text": …}…]}`; a variant is
+the disk with `path` holding `text` (null: absent), or, empty, the disk as it is. stdout: `{"readings": [{"error",
+"option", "groups", "sections", "included", "unreadable"}…], "assumed": […]}`. Values may be secret and go nowhere else.
+"""
+
+import configparser
+import io
+import json
+import os
+import re
+import sys
+import types
+from fnmatch import fnmatchcase
+from glob import glob
+
+PROGRAMS = ("program:", "fcgi-program:", "eventlistener:", "group:")
+HEADER = re.compile(r"^\[([^\]]+)\]", re.MULTILINE)
+EXPANSION = re.compile(r"%%|%\([^)]*\)[#0 +-]*\d*(?:\.\d+)?[a-zA-Z]")
+
+
+class File(io.StringIO):
+    """A text with a name, which is what relative includes start from."""
+
+    def __init__(self, name, text):
+        super().__init__(text, newline=None)
+        self.name = name
+
+
+class Disk:
+    """The files as supervisord finds them, with one path holding something else."""
+
+    def __init__(self, path, text):
+        self.path = path and canonical(path)
+        self.text = text
+        self.sections = {}
+        self.unreadable = []
+
+    def glob(self, pattern):
+        """As glob.glob, with the replaced path there or not."""
+        found = [name for name in glob(pattern) if canonical(name) != self.path]
+        if self.text is not None and matches(self.path, canonical(pattern)):
+            found.append(os.path.join(os.path.dirname(pattern), os.path.basename(self.path)))
+        return found
+
+    def open(self, name, *args, **kwargs):
+        """As open, with the replaced path's own text; notes the sections of each file."""
+        text = self.text
+        if text is None or canonical(name) != self.path:
+            try:
+                with open(name, *args, **kwargs) as file:
+                    text = file.read()
+            except PermissionError:  # the parser goes on without the file
+                self.unreadable.append(name)
+                raise
+        self.sections[canonical(name)] = HEADER.findall(text)
+        return File(name, text)
+
+
+def canonical(path):
+    """`path` with its folder's symbolic links resolved; the file itself need not exist."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
+
+
+def matches(path, pattern):
+    """Whether glob would find `path`, were it there."""
+    parts, patterns = path.split("/"), pattern.split("/")
+    hidden = parts[-1].startswith(".") and not patterns[-1].startswith(".")
+    return len(parts) == len(patterns) and not hidden and all(map(fnmatchcase, parts, patterns))
+
+
+def read(main, path=None, text=None):
+    """One variant's reading."""
+    from supervisor import options
+
+    disk = Disk(path, text)
+    configparser.open = disk.open
+    options.glob = types.SimpleNamespace(glob=disk.glob)
+    reader = options.ServerOptions()
+    reader.configfile = main
+    reader.open = disk.open
+    parsers = remember(reader)
+    answer = {"error": None, "option": None, "groups": {}}
+    try:
+        reader.process_config(do_usage=False)
+        if text is not None:
+            find_mistakes(options.UnhosedConfigParser(strict=True), reader, disk)
+        answer["groups"] = dict(described(config, parsers[-1]) for config in reader.process_group_configs)
+    except Exception as error:  # whatever it is, supervisord would not get past it either
+        answer.update(error=str(error), option=option_of(str(error), parsers))
+    answer.update(sections=disk.sections, unreadable=disk.unreadable, included=disk.path in disk.sections)
+    return answer
+
+
+def remember(reader):
+    """Have each process know the section it came from; returns the list that will hold the parser."""
+    parsers = []
+    to_groups, to_processes = reader.process_groups_from_parser, reader.processes_from_section
+
+    def groups(parser):
+        parsers.append(parser)
+        return to_groups(parser)
+
+    def processes(parser, section, *args):
+        configs = to_processes(parser, section, *args)
+        for config in configs:
+            config.section = section
+        return configs
+
+    reader.process_groups_from_parser, reader.processes_from_section = groups, processes
+    return parsers
+
+
+def be_lenient():
+    """Take users and folders that are not there for granted; returns the list of what that hid."""
+    from supervisor import datatypes, options
+
+    assumed = []
+
+    def forgiving(real):
+        def convert(value):
+            try:
+                return real(value)
+            except ValueError as error:
+                assumed.append(str(error))
+                return value
+
+        return convert
+
+    for name in ("name_to_uid", "existing_directory", "existing_dirpath"):
+        setattr(options, name, forgiving(getattr(options, name)))
+    datatypes.existing_dirpath = options.existing_dirpath
+    return assumed
+
+
+def described(config, parser):
+    """A group's name, and all of it whose change would change what runs."""
+    kinds = {"EventListenerPoolConfig": "eventlistener:", "FastCGIGroupConfig": "fcgi-program:"}
+    kind = "group:" if parser.has_section("group:" + config.name) else kinds.get(type(config).__name__, "program:")
+    processes = {process.name: settings(process) for process in config.process_configs}
+    sections = {kind + config.name} | {process.section for process in config.process_configs}
+    return config.name, {"settings": settings(config), "processes": processes, "sections": sorted(sections)}
+
+
+def settings(config):
+    return {name: plain(value) for name, value in vars(config).items() if name not in ("options", "process_configs")}
+
+
+def plain(value):
+    """`value` as JSON knows it, the same for equal settings."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return sorted((plain(item) for item in value), key=str)
+    return getattr(value, "__name__", None) or plain(vars(value))
+
+
+def find_mistakes(strict, reader, disk):
+    """Raise ValueError for what supervisord takes without a word and does not do as meant."""
+    strict.read_file(File(disk.path, disk.text))
+    names = [config.name for config in reader.process_group_configs]
+    for section in strict.sections():
+        if not section.startswith(PROGRAMS):
+            continue
+        place = f" in section {section!r} (file: {disk.path!r})"
+        for other, sections in disk.sections.items():
+            if other != disk.path and section in sections:
+                raise ValueError(f"defined again in {other!r}" + place)
+        if names.count(section.split(":", 1)[1].strip()) > 1:
+            raise ValueError("the name is taken by another section" + place)
+        for option, value in strict.items(section):
+            if "%" in EXPANSION.sub("", value):
+                raise ValueError(f"Format string {value!r} for '{option}' is badly formatted: a bare %" + place)
+
+
+def option_of(text, parsers):
+    """The option whose value an error's text quotes."""
+    section = re.search(r" in section '([^']+)'", text)
+    if not section or not parsers or not parsers[-1].has_section(section.group(1)):
+        return None
+    return next((name for name, value in parsers[-1].items(section.group(1)) if value and repr(value) in text), None)
+
+
+def main():
+    """Answer the request on stdin."""
+    request = json.load(sys.stdin)
+    assumed = be_lenient() if request["lenient"] else []
+    readings = [read(request["main"], **variant) for variant in request["variants"]]
+    json.dump({"readings": readings, "assumed": list(dict.fromkeys(assumed))}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
