@@ -110,6 +110,12 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
     return entry
 
 
+def development_settings(project: Project) -> str | None:
+    """What manage.py takes for DJANGO_SETTINGS_MODULE, as opposed to what is deployed."""
+    tree = _parsed(os.path.join(project.directory, "manage.py"))
+    return next(_settings_in(tree), None)
+
+
 def import_root(project: Project, app: str) -> str:
     """The folder, relative to manage.py's, from which `celery -A app` is imported."""
     file = project.apps.get(app)

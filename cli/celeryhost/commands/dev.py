@@ -1,0 +1,72 @@
+"""`celeryhost dev`: a development stack on the terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import click
+
+from .. import dev as core
+from .. import init
+from ..errors import OK, USAGE, Failure
+from .terminal import coloured, paint
+
+_COLOURS = ("green", "blue", "magenta", "yellow")
+
+
+@click.command()
+@click.argument("project", default=".", type=click.Path())
+@click.option("--dir", "folder", metavar="FOLDER", help="Where it keeps everything; default: PROJECT/.celeryhost.")
+@click.option("--fresh", is_flag=True, help="Forget queued tasks and beat's schedule of the last time.")
+@click.option("-A", "--app", metavar="MODULE", help="The Celery app, as for celery -A.")
+@click.option("-B", "beat_in_worker", is_flag=True, help="Beat inside the worker, as by celery worker -B.")
+def dev(project, folder, fresh, app, beat_in_worker):
+    """Run worker, beat and a private Redis for the Django project in PROJECT (default: this folder).
+
+    Without root, and without touching anything outside its folder. Ctrl-C ends it once the running tasks have ended; a
+    second one ends it at once.
+    """
+    directories = init.find(project)
+    if len(directories) > 1 and os.path.abspath(project) not in directories:
+        listed = ", ".join(os.path.relpath(directory) for directory in directories)
+        raise Failure(f"more than one project: {listed}", USAGE, "name one of these folders")
+    stack = core.Stack(directories[0], folder or core.default_folder(directories[0]), app, beat_in_worker, fresh)
+    _introduce(stack)
+    say = _Printer(stack)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: _stop(stack))
+    for said in stack.run():
+        say(said)
+    click.echo("ended; nothing is left running")
+    return OK
+
+
+def _introduce(stack) -> None:
+    here = os.path.relpath(stack.folder)
+    click.echo(f"celery -A {stack.app}, from {stack.virtualenv}; everything is in {here}; Ctrl-C ends it")
+    click.echo(f"  page           {stack.web} (user {core.WEB_USER}, password in {here}/web.password)")
+    click.echo(f"  other commands celeryhost -c {here}/supervisord.conf status")
+    click.echo(f"  your server    set -a; . {here}/environment; set +a; python manage.py runserver")
+    sys.stdout.flush()
+
+
+def _stop(stack) -> None:
+    stack.stop()
+    os.write(2, b"\nstopping when the running tasks have ended; Ctrl-C again: at once\n" if stack.asked == 1 else b"\n")
+
+
+class _Printer:
+    """Lines behind the name of their program, in its colour."""
+
+    def __init__(self, stack):
+        self.coloured = coloured()
+        self.width = max(map(len, stack.programs))
+        self.colours = dict(zip(stack.programs, _COLOURS * len(stack.programs), strict=False))
+
+    def __call__(self, said) -> None:
+        program = said.program or ""
+        label = paint(f"{program:<{self.width}}", self.colours.get(program), self.coloured)
+        note = isinstance(said, core.Note)
+        print(f"{label} {paint(f'-- {said.text}', 'bold', self.coloured) if note else said.text}", flush=True)
