@@ -1,0 +1,78 @@
+"""`celeryhost run`: send a Celery task by name and print its result."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+
+from .. import tasks
+from ..remote import is_remote
+from .hosts import each
+
+VERSION = 1  # of the JSON, docs/json.md
+
+
+class JSONObject(click.ParamType):
+    """Keyword arguments."""
+
+    name = "json"
+
+    def convert(self, value, param, ctx):
+        try:
+            found = json.loads(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is no JSON: {error}", param, ctx)
+        if not isinstance(found, dict):
+            self.fail(f"""{value!r} is no JSON object; write '{{"name": 1}}'""", param, ctx)
+        return found
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("task", required=False)
+@click.argument("args", nargs=-1)
+@click.option("--kwargs", type=JSONObject(), default="{}", help="Keyword arguments, a JSON object.")
+@click.option("--app", help="The app, where a host has several.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Seconds to wait.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
+@click.pass_obj
+def run(target, task, args, kwargs, app, timeout, as_json):
+    """Send a task to the workers by its name, wait, and print its result: proof that all of it works.
+
+    An argument is JSON where it is JSON (1, true, '[1, 2]'), else a string. Without TASK, a task that every worker has
+    is sent. Runs with the project's own Python, as its user, so it needs root's rights or that user's.
+    """
+    if is_remote(target):
+        words = ["run", f"--timeout={timeout}", f"--kwargs={json.dumps(kwargs)}", *([f"--app={app}"] if app else [])]
+        words += ["--", *([task] if task else []), *args]
+        return _on_hosts(target, words, timeout, as_json)
+    found = tasks.run(target, task, [tasks.value(arg) for arg in args], kwargs, timeout, app)
+    if as_json:
+        print(json.dumps({"version": VERSION, **found}))
+    else:
+        _show(found)
+    return 0
+
+
+def _on_hosts(target, words: list[str], timeout: float, as_json: bool) -> int:
+    found = []
+
+    def show(host, data):
+        if as_json:
+            found.append({"host": host, **data})
+        else:
+            _show(data, host)
+
+    code = each(target, words, show, root=True, timeout=timeout + tasks.START_SECONDS + 10)
+    if as_json:
+        print(json.dumps({"version": VERSION, "hosts": found}))
+    return code
+
+
+def _show(data: dict, host: str | None = None) -> None:
+    result = data["result"] if isinstance(data["result"], str) else json.dumps(data["result"], ensure_ascii=False)
+    print(f"{host}: {result}" if host else result)
+    sys.stdout.flush()
+    remark = f", {data['remark']}" if data["remark"] else ""
+    print(f"{data['task']} in {data['seconds']:.2f} s{remark}", file=sys.stderr)
