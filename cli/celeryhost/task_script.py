@@ -41,7 +41,7 @@ class Refusal(Exception):
 
 def one_line(message: object) -> str:
     """The last line that says something: of a traceback that is the exception."""
-    return ([line.strip() for line in str(message).splitlines() if line.strip()] or [repr(message)])[-1]
+    return ([line.strip() for line in str(message).splitlines() if line.strip()] or [repr(message)])[-1].rstrip(".")
 
 
 def described(error: BaseException) -> str:
@@ -188,6 +188,8 @@ def main() -> None:
         found = answer(json.load(sys.stdin))
     except Refusal as refusal:
         found = refusal.answer
+    except Exception as error:  # a broker's URL or client library that Celery cannot use, a result backend's
+        found = Refusal("project", described(error)).answer
     print(json.dumps(found, default=repr), file=stdout, flush=True)
     os._exit(0)  # threads and connections of the project's may not keep it from ending
 

@@ -199,6 +199,11 @@ def test_broker_that_cannot_be_reached(broker, said, shop):
     assert "wrong-one" not in done.stderr
 
 
+def test_broker_that_celery_cannot_use(shop):
+    shop.program(BROKER="sqs9://").daemon.start()
+    failed(shop.run("shop.add", "1"), errors.FAILED, "No such transport: sqs9")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
