@@ -205,7 +205,10 @@ def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
         yield
         return
     folder = os.path.dirname(os.path.realpath(config))
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        raise Failure(f"{folder} is not readable for you", DENIED, "use sudo") from None
     try:
         deadline = time.monotonic() + seconds
         while True:

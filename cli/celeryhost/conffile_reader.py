@@ -85,9 +85,10 @@ def read(main, path=None, text=None):
     parsers = remember(reader)
     answer = {"error": None, "option": None, "groups": {}}
     try:
+        mine = own_sections(options.UnhosedConfigParser(strict=True), disk) if text is not None else ()
         reader.process_config(do_usage=False)
-        if text is not None:
-            find_mistakes(options.UnhosedConfigParser(strict=True), reader, disk)
+        for section in mine:
+            find_rivals(section, reader, disk)
         answer["groups"] = dict(described(config, parsers[-1]) for config in reader.process_group_configs)
     except Exception as error:  # whatever it is, supervisord would not get past it either
         answer.update(error=str(error), option=option_of(str(error), parsers))
@@ -160,22 +161,32 @@ def plain(value):
     return getattr(value, "__name__", None) or plain(vars(value))
 
 
-def find_mistakes(strict, reader, disk):
-    """Raise ValueError for what supervisord takes without a word and does not do as meant."""
+# What supervisord takes without a word and does not do as meant raises ValueError, worded as its own errors are.
+
+
+def own_sections(strict, disk):
+    """The sections of the replaced file that define something: each once, with each option once and no bare %."""
     strict.read_file(File(disk.path, disk.text))
-    names = [config.name for config in reader.process_group_configs]
-    for section in strict.sections():
-        if not section.startswith(PROGRAMS):
-            continue
-        place = f" in section {section!r} (file: {disk.path!r})"
-        for other, sections in disk.sections.items():
-            if other != disk.path and section in sections:
-                raise ValueError(f"defined again in {other!r}" + place)
-        if names.count(section.split(":", 1)[1].strip()) > 1:
-            raise ValueError("the name is taken by another section" + place)
+    found = [section for section in strict.sections() if section.startswith(PROGRAMS)]
+    for section in found:
         for option, value in strict.items(section):
             if "%" in EXPANSION.sub("", value):
-                raise ValueError(f"Format string {value!r} for '{option}' is badly formatted: a bare %" + place)
+                raise ValueError(f"Format string {value!r} for '{option}' is badly formatted{place(section, disk)}")
+    return found
+
+
+def find_rivals(section, reader, disk):
+    """Look for another section that defines the same: supervisord merges them, or drops one."""
+    for other, sections in disk.sections.items():
+        if other != disk.path and section in sections:
+            raise ValueError(f"defined again in {other!r}{place(section, disk)}")
+    names = [config.name for config in reader.process_group_configs]
+    if names.count(section.split(":", 1)[1].strip()) > 1:
+        raise ValueError(f"the name is taken by another section{place(section, disk)}")
+
+
+def place(section, disk):
+    return f" in section {section!r} (file: {disk.path!r})"
 
 
 def option_of(text, parsers):
