@@ -44,8 +44,8 @@ PROGRAM = {
     "stopwaitsecs": 30,
 }
 VERIFY = {
-    "task": "celery.accumulate",  # every Celery app has it
-    "args": [1, 2],
+    "task": None,  # None: one that every worker has
+    "args": [],
     "kwargs": {},
     "timeout": 60,  # seconds
 }
@@ -143,6 +143,8 @@ def describe(app: dict) -> dict:
     app["app"] = _text(app["app"] or name.replace("-", "_"), f"app {of}", _MODULE, "a module, as for celery -A")
     app["directory"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
     app["virtualenv"] = _path(app["virtualenv"] or app["directory"] + "/venv", f"virtualenv {of}")
+    if f"{app['directory']}/".startswith(f"{app['virtualenv']}/"):
+        raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
     app["python"] = _path(app["python"], f"python {of}")
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
@@ -160,6 +162,21 @@ def describe(app: dict) -> dict:
     return app
 
 
+def beat_problems(apps_by_host: dict) -> list[str]:
+    """One line for each app whose beat several hosts would run: each of them would send every task."""
+    hosts = {}
+    for host, apps in apps_by_host.items():
+        for app in describe_all(apps):
+            if app["beat"]:
+                hosts.setdefault(app["name"], []).append(str(host))
+    return [
+        f"beat of app {name} is on {' and '.join(found)}, and each would send every task; keep one of them in group "
+        "celery_beat, or write `beat: false` in the celery_apps of the others"
+        for name, found in hosts.items()
+        if len(found) > 1
+    ]
+
+
 def environment(app: dict, part: dict, broker_url: str | None = None, release: str | None = None) -> dict[str, str]:
     """What `part` (a worker, beat or program of `app`) finds in its environment.
 
@@ -175,6 +192,79 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
     }
     found = {"CELERY_BROKER_URL": broker_url, "CELERYHOST_RELEASE": release}
     return base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
+
+
+def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
+    """Folders of code and data, with owner, group (`groups`, by app) and mode, as module owned_paths takes them.
+
+    The project may write beside its code (an SQLite database, uploads), and nobody else may read its settings.py. Code
+    that was there before keeps its owner.
+    """
+    folders = {}
+    for app in apps:
+        owned = {"owner": app["user"], "group": groups[app["name"]], "mode": "0750"}
+        folders[app["data"]] = owned
+        if app["source"]:
+            folders[app["directory"]] = owned | {"made": True}
+    return folders
+
+
+def log_places(apps: list[dict]) -> dict[str, dict]:
+    """Folders and files of the logs, for module owned_paths.
+
+    A file is made before its program starts: supervisord opens it as root, and Celery could not write to root's.
+    """
+    folders, files = {}, {}
+    for app in apps:
+        owned = {"owner": app["user"], "group": "adm"}
+        folders[app["logs"]] = owned | {"mode": "0750"}
+        files |= {program["log"]: owned | {"mode": "0640"} for program in _programs(app)}
+    return {"folders": folders, "files": files}
+
+
+def environment_files(apps: list[dict], groups: dict, broker_url: str) -> dict[str, dict]:
+    """`/etc/celeryhost/NAME.env` of each app, for module install_files: `files` and `secrets`."""
+    files, secrets = {}, {}
+    for app in apps:
+        path = f"/etc/celeryhost/{app['name']}.env"
+        files[path] = {"group": groups[app["name"]], "mode": "0640"}
+        secrets[path] = shell_environment(environment(app, {"environment": {}}, broker_url))
+    return {"files": files, "secrets": secrets}
+
+
+def merged(apps: list[dict], results: list[dict]) -> list[dict]:
+    """`apps` with what each project itself sets in broker_transport_options.
+
+    Celery replaces the project's dict by the one behind `--`, and without a key of it, global_keyprefix say, the worker
+    would read other queues than the project writes. Module celery_app has returned it in `results`.
+    """
+    for app, found in zip(apps, results, strict=True):
+        for worker in app["workers"]:
+            options = worker["settings"].get("broker_transport_options")
+            if options is not None:
+                worker["settings"]["broker_transport_options"] = found.get("transport_options", {}) | options
+    return apps
+
+
+def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
+    """By app, what changes with its code and its virtual environment: the `revision` that each task returned for it."""
+    return {
+        str(app["name"]): "-".join(str(done["revision"])[:12] for done in of_app if done.get("revision"))
+        for app, *of_app in zip(apps, *results, strict=True)
+    }
+
+
+def proof(apps: list[dict], tasks: list[dict], beats: list[dict]) -> list[str]:
+    """Lines that say what the last checks of each app have shown, from the results of role celery's tasks."""
+    lines = []
+    for app, task, beat in zip(apps, tasks, beats, strict=True):
+        if task.get("stdout"):
+            ran = json.loads(task["stdout"])
+            result = ran["remark"] or f"returned {json.dumps(ran['result'])}"
+            lines.append(f"{app['name']}: task {ran['task']}, {ran['seconds']:.1f} s: {result}")
+        if app["beat"]:
+            lines.append(f"{app['name']}: beat: {beat.get('stdout') or 'nothing was due yet'}")
+    return lines
 
 
 def supervisor_value(value: str) -> str:
@@ -226,8 +316,14 @@ def celery_settings(settings: dict) -> list[str]:
 
 FILTERS = {
     "celeryhost_apps": describe_all,
+    "celeryhost_beat_problems": beat_problems,
     "celeryhost_environment": environment,
-    "celeryhost_shell_environment": shell_environment,
+    "celeryhost_environment_files": environment_files,
+    "celeryhost_code_places": code_places,
+    "celeryhost_proof": proof,
+    "celeryhost_merged": merged,
+    "celeryhost_log_places": log_places,
+    "celeryhost_releases": releases,
     "supervisor_value": supervisor_value,
     "supervisor_environment": supervisor_environment,
     "celery_settings": celery_settings,
@@ -307,10 +403,9 @@ def _verify(given, where: str) -> dict | None:
         return None
     if isinstance(given, str):
         given = {"task": given}
-    if "task" in given:
-        given = {"args": []} | given
     verify = _complete(given, VERIFY, where)
-    verify["task"] = _text(verify["task"], f"task {where}")
+    if verify["task"] is not None:
+        verify["task"] = _text(verify["task"], f"task {where}")
     verify["timeout"] = _number(verify["timeout"], f"timeout {where}")
     return verify
 

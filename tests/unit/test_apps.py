@@ -31,7 +31,7 @@ def test_name_and_source_are_enough():
     (worker,) = app["workers"]
     assert (worker["program"], worker["log"]) == ("mysite-worker", "/var/log/mysite/worker.log")
     assert (app["beat"]["program"], app["beat"]["log"]) == ("mysite-beat", "/var/log/mysite/beat.log")
-    assert app["verify"] == {"task": "celery.accumulate", "args": [1, 2], "kwargs": {}, "timeout": 60}
+    assert app["verify"] == {"task": None, "args": [], "kwargs": {}, "timeout": 60}
 
 
 def test_the_given_description_is_left_alone():
