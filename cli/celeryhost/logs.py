@@ -27,14 +27,15 @@ BUSY = 0.02  # seconds between two looks while lines come
 IDLE = 0.25
 BATCH = 1000  # lines
 
+NO_LOG = (None, "", "NONE", "syslog")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 Log = namedtuple("Log", "program stream path")
 Log.__doc__ = """A log file: `stream` is stdout (which stderr may be part of) or stderr."""
 
 Line = namedtuple("Line", "time program stream text")
-Line.__doc__ = """A line. `time` in seconds since the epoch is its own, or that of the line before it that has one, or else
-of the file's last change; in `text`, bytes that are no UTF-8 are replaced."""
+Line.__doc__ = """A line. `time`, in seconds since the epoch, is its own, or that of the line before it that has one, or
+else of the file's last change; in `text`, bytes that are no UTF-8 are replaced."""
 
 
 def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) -> tuple[list[Log], list[Failure]]:
@@ -47,8 +48,9 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
     writers: dict[str, tuple[str, list[str]]] = {}
     failures = []
     for program, paths in _named(patterns, config, url, user):
-        wanted = {path: stream for stream, path in paths if path and (stream == "stderr" or not only_stderr)}
-        if not wanted and only_stderr and any(path for _, path in paths):
+        kept = {path: stream for stream, path in paths if path not in NO_LOG}
+        wanted = {path: stream for path, stream in kept.items() if stream == "stderr" or not only_stderr}
+        if kept and not wanted:
             failures.append(Failure(f"{program} has no log of its own for stderr", FAILED, "leave out --err"))
         elif not wanted:
             failures.append(
@@ -60,11 +62,16 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
     for path, (stream, programs) in writers.items():
         # Processes of one group may share a file.
         log = Log(programs[0] if len(programs) == 1 else programs[0].partition(":")[0], stream, path)
-        failure = _trouble(log)
-        if failure is None or (not os.path.exists(path) and failure.code != DENIED):
-            logs.append(log)
-        if failure:
+        try:
+            _check(log)
+        except FileNotFoundError:
+            failures.append(
+                Failure(f"{log.program}: {path} is not there", FAILED, "it is made when the program starts")
+            )
+        except Failure as failure:
             failures.append(failure)
+            continue
+        logs.append(log)
     return logs, failures
 
 
@@ -120,22 +127,21 @@ def _own_log(config: str) -> str:
     return os.path.join(os.path.dirname(os.path.abspath(config)), os.path.expanduser(name))
 
 
-def _trouble(log: Log) -> Failure | None:
-    """Why a log cannot be read, if so."""
+def _check(log: Log) -> None:
+    """Raises Failure when a log cannot be read, FileNotFoundError when it is not there (yet)."""
+    if log.path == "AUTO":
+        raise Failure(f"{log.program}: only a running supervisord knows its log (AUTO)", DOWN, "start supervisord")
     what = f"{log.program}: {log.path}"
     try:
         if not stat.S_ISREG(os.stat(log.path).st_mode):
-            return Failure(f"{what} is no file", FAILED, "set its stdout_logfile to one")
+            raise Failure(f"{what} is no file", FAILED, f"set its {log.stream}_logfile to one")
         os.close(os.open(log.path, os.O_RDONLY))
     except PermissionError:
-        return Failure(f"{what} is not readable for you", DENIED, _remedy(log.path))
+        raise Failure(f"{what} is not readable for you", DENIED, _remedy(log.path)) from None
     except FileNotFoundError:
-        if log.path == "AUTO":
-            return Failure(f"{log.program}: only a running supervisord knows its log (AUTO)", DOWN, "start supervisord")
-        return Failure(f"{what} is not there", FAILED, "it is made when the program starts")
+        raise
     except OSError as error:
-        return Failure(f"{what}: {error.strerror}", FAILED)
-    return None
+        raise Failure(f"{what}: {error.strerror}", FAILED) from None
 
 
 def _remedy(path: str) -> str:
@@ -155,7 +161,13 @@ def _remedy(path: str) -> str:
 
 def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> list[tuple[Log, LogFile]]:
     """The logs, opened as they are now, for `read` and then `follow`; `warn(text)` is told of what cannot be read."""
-    return [(log, LogFile(log.path, following, warn)) for log in logs]
+    files = []
+    for log in logs:
+        try:
+            files.append((log, LogFile(log.path, following, warn)))
+        except OSError as error:
+            warn(f"{log.program}: {log.path}: {error.strerror}")
+    return files
 
 
 def read(files, since=None, until=None, last: int | None = None, pattern: re.Pattern | None = None):

@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections import deque, namedtuple
+from contextlib import suppress
 from itertools import chain
 from time import monotonic, time
 
@@ -31,13 +32,14 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 
 
 def rotated(path: str) -> list[Rotated]:
-    """The rotated files of a log, newest first: `.1`, `.2.gz`, logrotate's dateext, extension and TimedRotating names."""
+    """The rotated files of a log, newest first: `.1`, `.2.gz`, and dated as logrotate and Python's handlers do."""
     folder, name = os.path.split(path)
     stem, ext = os.path.splitext(name)
     name, stem, ext = map(re.escape, (name, stem, ext))
     # A date of eight digits tells worker-20261122.log from the log of a worker called 2.
     numbered = re.compile(
-        rf"(?:{name}\.|{name}-(?=\d{{8}})|{stem}\.(?=\d+{ext}\b)|{stem}-(?=\d{{8}}))(\d[\d_:T-]*)(?:{ext})?(\.gz|\.bz2|\.xz)?"
+        rf"(?:{name}\.|{name}-(?=\d{{8}})|{stem}\.(?=\d+{ext}\b)|{stem}-(?=\d{{8}}))"
+        rf"(\d[\d_:T-]*)(?:{ext})?(\.gz|\.bz2|\.xz)?"
     )
     found = {}
     try:
@@ -89,6 +91,7 @@ class LogFile:
         self.seen = time()  # when `path` last was what `tail` reads
         self.late: list[_Tail] = []
         self.clock: float | None = None
+        self.refused: int | None = None  # the errno, told once
         self._state = None
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -174,7 +177,7 @@ class LogFile:
             return os.fdopen(os.dup(self.tail.fd), "rb")
         for candidate in (file, *(moved for moved in rotated(self.path) if moved.identity == file.identity)):
             try:
-                stream = open(candidate.path, "rb")
+                stream = open(candidate.path, "rb")  # noqa: SIM115 - the caller closes it
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -264,24 +267,28 @@ class LogFile:
 
     def _go_on(self, truncated: bool = False):
         """Read every file that came after the one read so far, and stay with the newest."""
-        before, self.seen = self.tail, time()
+        before, now = self.tail, time()
         try:
-            files = self._successors(truncated)
+            files = self._successors()
         except FileNotFoundError:
             return
         except OSError as error:
-            self.warn(f"{self.path}: {error.strerror}")
+            if error.errno != self.refused:
+                self.warn(f"{self.path}: {error.strerror}")
+            self.refused = error.errno
             return
+        self.seen, self.refused = now, None
         for fd, offset in files:
             if self.tail:
                 self.late.append(self.tail)
             self.tail = _Tail(fd, offset, self.tail)
-            yield from self._dated(self.tail.lines())
+            with suppress(_Truncated):  # once more: the next poll finds out
+                yield from self._dated(self.tail.lines())
         self._state = None
         for tail in [before] if truncated else self.late[:-LATE_FILES]:
             self._close(tail)
 
-    def _successors(self, truncated: bool) -> list[tuple[int, int]]:
+    def _successors(self) -> list[tuple[int, int]]:
         """`(descriptor, offset)` of what is to be read after `tail`, oldest first, the current file last."""
         for _ in range(50):  # until no rotation came in between
             current = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -294,13 +301,7 @@ class LogFile:
                 os.close(fd)
         else:
             current, missed = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), []
-        start = 0
-        if truncated:  # a writer that does not append leaves a hole
-            try:
-                start = os.lseek(current, 0, os.SEEK_DATA)
-            except OSError:
-                start = 0
-        return [*missed, (current, start)]
+        return [*missed, (current, 0)]
 
     def _missed(self, files: list[Rotated]) -> list[tuple[int, int]]:
         """Rotated files with something unread: written after `path` was last seen to be what `tail` reads."""
@@ -363,20 +364,19 @@ class _Tail:
                 return
 
     def _cut(self, data: bytes):
-        text = data
         if self.before:
             begun, self.before.pending = self.before.pending, b""
             if begun and not self.offset and stamp(data) is not None:
                 yield begun
             else:
-                text = begun + data
+                self.pending = begun
             self.before = None
         if len(self.head) < self.HEAD and self.offset == len(self.head):
             self.head += data[: self.HEAD - len(self.head)]
         self.offset += len(data)
         self.mark = (self.mark + data)[-self.MARK :]
         self.grown = monotonic()
-        *lines, self.pending = (self.pending + text).split(b"\n")
+        *lines, self.pending = (self.pending + data if self.pending else data.lstrip(b"\0")).split(b"\n")
         if len(self.pending) > LONGEST:
             lines.append(self.pending)
             self.pending = b""

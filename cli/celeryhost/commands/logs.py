@@ -109,9 +109,7 @@ def _escaped(found: re.Match, keep_colours: bool = False) -> str:
 
 @click.command()
 @click.argument("programs", nargs=-1, metavar="[PROGRAM…]")
-@click.option(
-    "-f", "--follow", is_flag=True, help="Go on with what is written from now on; Ctrl-C ends it with 0."
-)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on; Ctrl-C ends it with 0.")
 @click.option(
     "-n",
     "--lines",
@@ -130,8 +128,8 @@ def _escaped(found: re.Match, keep_colours: bool = False) -> str:
 def logs(target, programs, follow, lines, since, until, grep, err, as_json):
     """Show the last lines of logs, merged by time, rotated and compressed files included.
 
-    PROGRAM is a program, group:process, an app (all its programs), a quoted glob, `supervisord` or `redis`; without any,
-    all programs are shown. Following loses and repeats nothing when a log rotates. Control characters in a log are
+    PROGRAM is a program, group:process, an app (all its programs), a quoted glob, `supervisord` or `redis`; without
+    any, all programs are shown. Following loses and repeats nothing when a log rotates. Control characters in a log are
     escaped, colours kept on a terminal.
     """
     if follow and until:
