@@ -11,10 +11,10 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = r"""
 module: password_file
 short_description: Keep a password in a file of its own, made at first use
-description: The file holds one line. Its folder is made when missing (0755).
+description: The file holds one line; one that exists keeps it. Its folder is made when missing (0755).
 options:
   path: {description: The file., type: path, required: true}
-  password: {description: The password to keep; empty keeps the file's own or makes one., type: str, default: ""}
+  password: {description: "What a new file holds; empty: a random one.", type: str, default: ""}
   owner: {description: Owner of the file., type: str, default: root}
   group: {description: Group of the file., type: str, default: root}
   mode: {description: Mode of the file., type: raw, default: "0600"}
@@ -30,7 +30,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-password: {description: "The password; empty in check mode before it is made. Register with no_log.", type: str}
+password: {description: "What the file holds; empty in check mode before it is made. Register with no_log.", type: str}
 """
 
 
@@ -62,12 +62,11 @@ def main():
         },
         supports_check_mode=True,
     )
-    path, wanted = module.params["path"], module.params["password"]
-    found = read(path)
-    changed = not found or wanted not in ("", found)
-    password = wanted or found
+    path = module.params["path"]
+    password = read(path)
+    changed = not password
     if changed and not module.check_mode:
-        password = password or secrets.token_urlsafe(24)
+        password = module.params["password"] or secrets.token_urlsafe(24)
         write(path, password)
     if os.path.exists(path):
         access = {key: module.params[key] for key in ("path", "owner", "group", "mode")}
