@@ -20,13 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import namedtuple
 
 from . import init, logs, paths
 from .apps import describe, shell_environment, supervisor_value
 from .errors import DOWN, FAILED, USAGE, Failure
 from .locate import Server
-from .programs import DEAD, processes
+from .programs import DEAD, processes, tail
 from .rendering import render
 from .rpc import Supervisor
 
@@ -35,9 +34,8 @@ OLDEST_REDIS = (6, 2)  # for Celery 5.7 and later (kombu issue 2628)
 STOP = 10  # seconds that supervisord may take to end when we are to end at once
 LOOK = 0.3  # seconds between two looks at the programs' states
 WEB_USER = "dev"
-
-Note = namedtuple("Note", "program text")
-Note.__doc__ = """Something that happened to a program, or to the whole stack (`program` is then None)."""
+NARRATOR = "celeryhost"
+TAIL = 10  # lines of Redis's log, which is shown only when it fails
 
 
 class Stack:
@@ -64,25 +62,26 @@ class Stack:
         self._supervisor = Supervisor(Server(f"unix://{listen}"))
         redis_port, web_port = _free_ports(2)
         self.web = f"http://127.0.0.1:{web_port}/"
-        self._logs = _logs(described, self.folder)
+        self._logs = _logs(described)
         for name, text in _rendered(described, self.folder, listen, redis, redis_port, web_port).items():
             _write_private(os.path.join(self.folder, name), text)
-        for log in self._logs:  # of this run only
+        for log in self._logs:  # of this run only, and there to be followed
             _write_private(log.path, "")
-        self.programs = [log.program for log in self._logs]
+        self.programs = [*(log.program for log in self._logs), NARRATOR]
         self.asked = 0
         self._failed: str | None = None
-        self._notes: list[Note] = []
+        self._notes: list[logs.Line] = []
         self._states: dict[str, tuple[str, int]] = {}
         self._running = False  # whether every program has been RUNNING
+        self._over = False
         self._looked = 0.0
         self._pids: set[int] = set()
 
     def run(self):
-        """Start everything; yield logs.Line and Note as they come, until it was stopped or could not start.
+        """Start everything; yield logs.Line as they come until it was stopped or could not start.
 
-        Raises Failure: FAILED when a program ends before all have run, DOWN when supervisord does. Whatever the end,
-        no process is left.
+        NARRATOR's lines say what happens to the programs. Raises Failure: FAILED when a program ends before all have
+        run, DOWN when supervisord does. Whatever the end, no process is left.
         """
         self._child = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", self.config],
@@ -95,13 +94,12 @@ class Stack:
         )
         files = logs.opened(self._logs, following=True)
         try:
-            while self._child.poll() is None:
+            while not self._over:
                 with contextlib.suppress(_Wake):
                     for batch in logs.follow(files, wait=self._wait):
                         yield from batch
                 yield from self._notes
                 self._notes = []
-            yield from logs.read(files)
         finally:
             self._end()
         if self._failed:
@@ -124,8 +122,9 @@ class Stack:
         if time.monotonic() - self._looked > LOOK and not self.asked:
             self._look()
             self._looked = time.monotonic()
-        if self._notes or self._child.poll() is not None:
+        if self._notes or self._over:
             raise _Wake
+        self._over = self._child.poll() is not None  # one more look at the logs then
 
     def _look(self) -> None:
         try:
@@ -139,16 +138,23 @@ class Stack:
                 continue
             self._states[process.name] = (process.state, process.pid)
             if process.state == "RUNNING":
-                self._notes.append(Note(process.name, f"runs, pid {process.pid}"))
+                self._note(f"{process.name} runs, pid {process.pid}")
             elif process.state == "BACKOFF" or process.state in DEAD:
                 why = process.spawnerr or process.description
-                self._notes.append(Note(process.name, f"{process.state}: {why}"))
+                self._note(f"{process.name} {process.state}: {why}")
+                if process.name not in self.programs:
+                    self._notes += [
+                        logs.Line(time.time(), process.name, "stdout", line) for line in tail(process, TAIL)
+                    ]
                 if not self._running and not self._failed:
                     self._failed = f"{process.name} did not start: {why}; its log above says why"
                     self.stop()
         if not self._running and known and all(process.state == "RUNNING" for process in known):
             self._running = True
-            self._notes.append(Note(None, "everything runs"))
+            self._note("everything runs")
+
+    def _note(self, text: str) -> None:
+        self._notes.append(logs.Line(time.time(), NARRATOR, "stdout", text))
 
     def _kill(self) -> None:
         for pid in self._pids:
@@ -286,12 +292,11 @@ def _runtime(folder: str) -> str:
     return folder if fits else tempfile.mkdtemp(prefix="celeryhost-")
 
 
-def _logs(described: dict, folder: str) -> list[logs.Log]:
+def _logs(described: dict) -> list[logs.Log]:
     parts = list(described["workers"])
     if not described["beat"]["embedded"]:
         parts.append(described["beat"])
-    found = [logs.Log(part["program"], "stdout", part["log"]) for part in parts]
-    return [*found, logs.Log("redis", "stdout", os.path.join(folder, "log", "redis.log"))]
+    return [logs.Log(part["program"], "stdout", part["log"]) for part in parts]
 
 
 def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port: int, web_port: int) -> dict[str, str]:

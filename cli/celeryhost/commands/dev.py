@@ -11,9 +11,7 @@ import click
 from .. import dev as core
 from .. import init
 from ..errors import OK, USAGE, Failure
-from .terminal import coloured, paint
-
-_COLOURS = ("green", "blue", "magenta", "yellow")
+from .logs import Printer
 
 
 @click.command()
@@ -34,11 +32,13 @@ def dev(project, folder, fresh, app, beat_in_worker):
         raise Failure(f"more than one project: {listed}", USAGE, "name one of these folders")
     stack = core.Stack(directories[0], folder or core.default_folder(directories[0]), app, beat_in_worker, fresh)
     _introduce(stack)
-    say = _Printer(stack)
+    printer = Printer(None, as_json=False)
+    printer.know(stack.programs)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: _stop(stack))
-    for said in stack.run():
-        say(said)
+    for line in stack.run():
+        printer.write(None, line)
+        sys.stdout.flush()
     click.echo("ended; nothing is left running")
     return OK
 
@@ -55,18 +55,3 @@ def _introduce(stack) -> None:
 def _stop(stack) -> None:
     stack.stop()
     os.write(2, b"\nstopping when the running tasks have ended; Ctrl-C again: at once\n" if stack.asked == 1 else b"\n")
-
-
-class _Printer:
-    """Lines behind the name of their program, in its colour."""
-
-    def __init__(self, stack):
-        self.coloured = coloured()
-        self.width = max(map(len, stack.programs))
-        self.colours = dict(zip(stack.programs, _COLOURS * len(stack.programs), strict=False))
-
-    def __call__(self, said) -> None:
-        program = said.program or ""
-        label = paint(f"{program:<{self.width}}", self.colours.get(program), self.coloured)
-        note = isinstance(said, core.Note)
-        print(f"{label} {paint(f'-- {said.text}', 'bold', self.coloured) if note else said.text}", flush=True)
