@@ -47,10 +47,26 @@ class Commands(click.Group):
         return getattr(module, name, None) or getattr(module, f"{name}_")
 
 
+def _hosts(*args):
+    from .commands.complete import hosts
+
+    return hosts(*args)
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-i", "--inventory", metavar="PATH", help="Ansible inventory: work on its hosts, over ssh.")
-@click.option("-H", "--hosts", metavar="PATTERN", help="Only these hosts of the inventory (Ansible's patterns).")
-@click.option("-c", "--configuration", "config", metavar="FILE", help="supervisord.conf of this machine.")
+@click.option(
+    "-i", "--inventory", metavar="PATH", type=click.Path(), help="Ansible inventory: work on its hosts, over ssh."
+)
+@click.option(
+    "-H",
+    "--hosts",
+    metavar="PATTERN",
+    shell_complete=_hosts,
+    help="Only these hosts of the inventory (Ansible's patterns).",
+)
+@click.option(
+    "-c", "--configuration", "config", metavar="FILE", type=click.Path(), help="supervisord.conf of this machine."
+)
 @click.option("-s", "--serverurl", "url", metavar="URL", help="supervisord's unix:// or http:// address.")
 @click.option("-u", "--username", "user", help="User for that address; the password is read from SUPERVISOR_PASSWORD.")
 @click.version_option(__version__, prog_name="celeryhost", message="%(prog)s %(version)s")

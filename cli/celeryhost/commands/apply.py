@@ -13,6 +13,7 @@ from .. import lifecycle, locate
 from ..errors import INTERRUPTED, Failure
 from ..remote import is_remote
 from ..rpc import Supervisor
+from . import complete
 from .control import SPOKEN, Printer
 from .hosts import each
 from .terminal import coloured, paint, plain
@@ -23,7 +24,7 @@ AGAIN = "celeryhost apply finishes what is left"
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[PROGRAM…]")
+@click.argument("names", nargs=-1, metavar="[PROGRAM…]", shell_complete=complete.programs)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="The plan, then each event, a JSON object a line (docs/json.md).")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Wait no longer for all.")

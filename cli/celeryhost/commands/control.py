@@ -15,6 +15,7 @@ from ..errors import FAILED, INTERRUPTED, OK, Failure
 from ..inventory import targets
 from ..remote import AT_ONCE, is_remote
 from ..rpc import Supervisor
+from . import complete
 from .hosts import each
 from .terminal import coloured, confirm, cut, paint, plain, width
 
@@ -78,7 +79,7 @@ class Printer:
 def _options(function):
     """What start, stop and restart share."""
     for decorate in (
-        click.argument("names", nargs=-1, required=True, metavar="PROGRAM…"),
+        click.argument("names", nargs=-1, required=True, metavar="PROGRAM…", shell_complete=complete.programs),
         click.option("--json", "as_json", is_flag=True, help="A JSON object for each event (docs/json.md)."),
         click.option(
             "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Wait no longer for all."

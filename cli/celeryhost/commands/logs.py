@@ -15,6 +15,7 @@ from .. import logs as core
 from ..hangup import end_with_reader
 from ..logs_time import moment
 from ..remote import is_remote
+from . import complete
 from .hosts import each
 from .terminal import coloured, paint
 
@@ -108,7 +109,7 @@ def _escaped(found: re.Match, keep_colours: bool = False) -> str:
 
 
 @click.command()
-@click.argument("programs", nargs=-1, metavar="[PROGRAM…]")
+@click.argument("programs", nargs=-1, metavar="[PROGRAM…]", shell_complete=complete.programs)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now on; Ctrl-C ends it with 0.")
 @click.option(
     "-n",

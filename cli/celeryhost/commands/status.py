@@ -11,7 +11,7 @@ from .. import locate
 from ..remote import is_remote
 from ..rpc import Supervisor
 from ..status import Row, look
-from . import status_view
+from . import complete, status_view
 from .hosts import each
 
 KEYS = ("name", "state", "pid", "uptime", "cpu", "memory", "restarts")
@@ -34,7 +34,7 @@ class Seconds(click.ParamType):
 
 
 @click.command()
-@click.argument("programs", nargs=-1, metavar="[PROGRAM…]")
+@click.argument("programs", nargs=-1, metavar="[PROGRAM…]", shell_complete=complete.programs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 @click.option("--watch", type=Seconds(), is_flag=False, flag_value=2.0, help="Again and again, every SECONDS (2).")
 @click.option("--sort", type=click.Choice(KEYS), help="Numbers largest first.")

@@ -1,0 +1,63 @@
+"""The names that a shell completes: programs and hosts. Whatever goes wrong, there is just nothing to offer."""
+
+from __future__ import annotations
+
+import os
+
+from ..cli import Target
+from ..errors import Failure
+
+ANSWER_SECONDS = 2  # nobody waits longer for a Tab
+
+
+def programs(ctx, _, incomplete: str) -> list[str]:
+    """Programs, groups and apps of the supervisord, or of the hosts, that the line so far means."""
+    from ..programs import apps
+    from ..remote import is_remote
+
+    given = ctx.find_root().params
+    target = Target(*map(given.get, Target._fields))
+    try:
+        known = list(_on_hosts(target) if is_remote(target) else _here(target))
+    except Failure:
+        return []
+    words = {word for process in known for word in (process.name, process.group)} | apps(known)
+    if "bash" in os.environ.get("_CELERYHOST_COMPLETE", ""):
+        words = {word for word in words if ":" not in word}  # a colon ends a word there (COMP_WORDBREAKS)
+    return sorted(word for word in words if word.startswith(incomplete))
+
+
+def hosts(ctx, _, incomplete: str) -> list[str]:
+    """Hosts and groups of the inventory, also as the last part of a pattern."""
+    from ..inventory import default_sources, load
+
+    inventory = ctx.find_root().params.get("inventory")
+    start = max(map(incomplete.rfind, ",:!&")) + 1
+    try:
+        known = load(default_sources() if inventory is None else [inventory])
+    except Failure:
+        return []
+    return [
+        incomplete[:start] + name
+        for name in ("all", *known.groups, *known.hosts)
+        if name.startswith(incomplete[start:])
+    ]
+
+
+def _here(target):
+    from .. import locate
+    from ..programs import processes
+    from ..rpc import Supervisor
+
+    return processes(Supervisor(locate.find(target.config, target.url, target.user), ANSWER_SECONDS))
+
+
+def _on_hosts(target):
+    from types import SimpleNamespace
+
+    from ..remote import DATA, fan_out
+
+    for _, kind, value in fan_out(target, ["status"], timeout=ANSWER_SECONDS):
+        if kind == DATA:
+            for program in value["programs"]:
+                yield SimpleNamespace(name=program["name"], group=program["name"].partition(":")[0])
