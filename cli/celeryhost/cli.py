@@ -55,14 +55,14 @@ def _hosts(*args):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "-i", "--inventory", metavar="PATH", type=click.Path(), help="Ansible inventory: work on its hosts, over ssh."
+    "-i", "--inventory", metavar="PATH", type=click.Path(), help="Ansible inventory of hosts to reach by ssh."
 )
 @click.option(
     "-H",
     "--hosts",
     metavar="PATTERN",
     shell_complete=_hosts,
-    help="Only these hosts of the inventory (Ansible's patterns).",
+    help="Only these of its hosts (Ansible's patterns).",
 )
 @click.option(
     "-c", "--configuration", "config", metavar="FILE", type=click.Path(), help="supervisord.conf of this machine."

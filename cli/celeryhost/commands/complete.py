@@ -37,11 +37,8 @@ def hosts(ctx, _, incomplete: str) -> list[str]:
         known = load(default_sources() if inventory is None else [inventory])
     except Failure:
         return []
-    return [
-        incomplete[:start] + name
-        for name in ("all", *known.groups, *known.hosts)
-        if name.startswith(incomplete[start:])
-    ]
+    names = ["all", *(group for group, members in known.groups.items() if members), *known.hosts]
+    return [incomplete[:start] + name for name in names if name.startswith(incomplete[start:])]
 
 
 def _here(target):
