@@ -1,11 +1,11 @@
 """Starting, stopping, restarting and replacing many programs at once.
 
 supervisorctl does named programs one after the other and starts none of `restart all` before the last has stopped.
-Here every stop is sent first, and each program is started as soon as it has stopped: the floor is the slowest stop
-plus `startsecs` (bench/restart).
+Here no program waits for another, and each is started as soon as it has stopped: the floor is the slowest stop plus
+`startsecs` (bench/restart).
 
 What is done to one program is a *course*: a generator that yields Events to report and calls to make, and is sent the
-calls' results. `_drive` runs many courses side by side, with one round trip for all of them at a time.
+calls' results; a float is a rest, in seconds. `_drive` runs many courses side by side, with one round trip for all.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ TAIL = 10  # lines of the log of what failed
 STOP_MARGIN = 10  # seconds that supervisord may take to kill what outlived its stopwaitsecs
 START_MARGIN = 30  # seconds beyond startsecs, for what starts at its second or third try
 UNTOLD = {"stopwaitsecs": 600, "startsecs": 60}  # where supervisord does not tell its settings (3.x)
-LOOK = "getProcessInfo"
+LONGEST_REST = 0.25  # seconds; supervisord has one thread, and other things to do than to tell how they go
+TOGETHER = 0.005  # seconds that a look is put off to share its round trip with others
+# Programs stopped in one round. Stopping 100 at once would leave the last of them down until 99 others are started.
+AT_ONCE = 8
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late
 
 
@@ -91,7 +94,7 @@ def restart(
     ordered = sorted(chosen, key=plan.priority)
     if not rolling:
         plan.ask_for_tasks(ordered)
-        yield from _drive(supervisor, [plan.restart(process) for process in reversed(ordered)])
+        yield from _drive(supervisor, [plan.restart(process) for process in reversed(ordered)], AT_ONCE)
         return
     for at, process in enumerate(ordered):
         plan.ask_for_tasks([process])
@@ -115,7 +118,7 @@ def replace(supervisor, changed=(), added=(), removed=(), wait: bool = True, tim
     plan.ask_for_tasks([process for process in now if process.group in (*changed, *removed)])
     members = {name: [process for process in now if process.group == name] for name in (*changed, *added, *removed)}
     courses = [plan.replace(name, members[name], name in (*changed, *removed), name not in removed) for name in members]
-    yield from _drive(supervisor, courses)
+    yield from _drive(supervisor, courses, AT_ONCE)
 
 
 def _event(process: Process, kind: str, text: str = "", pid: int = 0) -> Event:
@@ -226,8 +229,9 @@ class _Plan:
         began = time.monotonic()
         limit = self.limit(grace + STOP_MARGIN)
         progress = began if tasks else began + 1
+        rests = _rests()
         while True:
-            info = yield LOOK, process.name
+            info = yield "getProcessInfo", process.name
             if isinstance(info, Fault):
                 yield _event(process, "failed", _reason(info))
                 return False
@@ -244,6 +248,7 @@ class _Plan:
                 progress = now + PROGRESS
                 what = f"lets {', '.join(tasks)} end" if tasks else "is stopping"
                 yield _event(process, "waiting", f"{what}, {now - began:.0f} of at most {grace} s", info["pid"])
+            yield next(rests)
 
     def launch(self, process: Process):
         """Course: start a program that has stopped, and wait for it."""
@@ -258,11 +263,13 @@ class _Plan:
     def await_start(self, process: Process):
         """Course: wait until a started program is RUNNING, has failed or has ended."""
         began = time.monotonic()
-        limit = self.limit(self.setting(process, "startsecs") + START_MARGIN)
+        seconds = self.setting(process, "startsecs")
+        limit, settled = self.limit(seconds + START_MARGIN), began + seconds
         progress = began + PROGRESS
+        rests = _rests()
         before = ""
         while True:
-            info = yield LOOK, process.name
+            info = yield "getProcessInfo", process.name
             if isinstance(info, Fault):
                 yield _event(process, "failed", _reason(info))
                 return
@@ -289,6 +296,7 @@ class _Plan:
                 progress = now + PROGRESS
                 yield _event(process, "waiting", f"{seen.state}, {now - began:.0f} s", seen.pid)
             before = seen.state
+            yield min(next(rests), settled - now) if now < settled else 0.03
 
     def obituary(self, process: Process) -> str:
         return "\n".join([process.spawnerr or process.state, *tail(process, TAIL, self.supervisor)])
@@ -298,28 +306,37 @@ def _reason(fault: Fault) -> str:
     return "supervisord knows it no more" if fault.code == BAD_NAME else f"supervisord says {fault.text}"
 
 
-def _drive(supervisor, courses):
-    """Run `courses` side by side to their ends; yields their events."""
-    turns = dict.fromkeys(courses)
-    looked = False  # whether the last round only looked
-    took = 0.0
-    changed = time.monotonic()
-    while turns:
+def _rests():
+    """Seconds between two looks at a program: short when something has just been asked of it, then longer."""
+    rest = 0.01
+    while True:
+        yield rest
+        rest = min(LONGEST_REST, rest * 1.5)
+
+
+def _drive(supervisor, courses, at_once: int = 1 << 30):
+    """Run courses side by side to their ends, `at_once` new ones a round; yields their events."""
+    waiting = list(reversed(courses))
+    ready: dict = {}  # course: the result of its last call
+    resting: dict = {}  # course: when to go on
+    while waiting or ready or resting:
+        ready |= {waiting.pop(): None for _ in range(min(at_once, len(waiting)))}
+        if not ready:
+            time.sleep(max(0.0, min(resting.values()) - time.monotonic()) + TOGETHER)
+        now = time.monotonic()
+        ready |= {course: None for course, moment in resting.items() if moment <= now}
         calls = {}
-        for course, result in turns.items():
+        for course, result in ready.items():
+            resting.pop(course, None)
             try:
                 step = course.send(result)
                 while isinstance(step, Event):
                     yield step
-                    changed = time.monotonic()
                     step = next(course)
             except StopIteration:
                 continue
-            calls[course] = step
-        looks = all(call[0] == LOOK for call in calls.values())
-        if calls and looks and looked:
-            # supervisord has one thread: look often when something just happened, else leave it in peace.
-            time.sleep(max(took, min(0.2, 0.02 + (time.monotonic() - changed) / 20)))
-        asked = time.monotonic()
-        turns = dict(zip(calls, supervisor.multicall(calls.values()), strict=True))
-        took, looked = time.monotonic() - asked, looks
+            if isinstance(step, float):
+                resting[course] = now + step
+            else:
+                calls[course] = step
+        ready = dict(zip(calls, supervisor.multicall(calls.values()), strict=True))

@@ -97,9 +97,8 @@ files=conf.d/*.conf
         return subprocess.run(self.argv(*args), **self.options(timeout=60, capture_output=True, **options))
 
     def popen(self, *args: str, **options) -> subprocess.Popen:
-        return subprocess.Popen(
-            self.argv(*args), **self.options(stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(self.argv(*args), **self.options(**pipes | options))
 
     def argv(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "celeryhost", *args]
