@@ -81,7 +81,7 @@ class Scenario:
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
-            "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder),
+            "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder / "molecule"),
             # a connection kept from an earlier host of the same address would hang
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "ssh"),
         }

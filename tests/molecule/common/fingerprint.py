@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs on a host: `save` remembers its files, packages and processes, `compare` prints the differences since and fails.
 
-Of folders that running programs write to, only the subfolders count.
+Of folders that running programs write to, and that apt writes to when it only looks, only the subfolders count.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 SAVED = Path("/run/fingerprint")
 IGNORED = {"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", "/root/.ansible"}
-BUSY = ("/var/log", "/var/lib/mysite", "/var/lib/redis", "/var/lib/systemd")
+BUSY = ("/var/cache/apt", "/var/log", "/var/lib/mysite", "/var/lib/redis", "/var/lib/systemd")
 
 
 def files():
