@@ -69,6 +69,7 @@ EXAMPLES = r"""
 RETURN = r"""
 revision: {description: Changes with what is to be in the environment., type: str}
 celery: {description: The Celery that is in it., type: str}
+pending: {description: "Whether something was, or in check mode would be, done.", type: bool}
 """
 
 STAMP = ".celeryhost.json"
@@ -253,7 +254,7 @@ def main():
             names = [word for name in files for word in ("-r", os.path.join(directory, name))]
             environment.fill([*names, *celery], revision, redis)
             versions = environment.versions()
-        if not versions and not module.check_mode:
+        if not versions and not module.params["managed"]:
             raise Unfit(
                 f"virtualenv {environment.path} holds no working celery[redis]; "
                 "install it there, or leave `requirements: false` out"
@@ -268,6 +269,7 @@ def main():
     after = "".join(f"{line}\n" for text in seen.values() for line in [*text.splitlines(), *celery])
     module.exit_json(
         changed=changed,
+        pending=changed,
         revision=revision,
         celery=versions[0] if versions else "",
         diff={"before": "", "after": after} if changed else {},
