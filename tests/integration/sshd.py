@@ -28,6 +28,7 @@ def sshd(folder: Path, celeryhost: str = ""):
     launcher.chmod(0o755)
     for name in ("host_key", "key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    # SHLVL: bash reads ~/.bashrc for ssh only at the first level, and that file is of whoever runs the tests.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +49,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 MaxSessions 100
 MaxStartups 100
-SetEnv PATH={bin_folder}:/usr/bin:/bin
+SetEnv PATH={bin_folder}:/usr/bin:/bin SHLVL=2
 """)
     with (folder / "sshd.log").open("wb") as log:
         server = subprocess.Popen(
