@@ -21,6 +21,7 @@ options:
   files:
     description:
       - For each path its `content` (text), or `absent=true`; `owner` and `group` (default root), `mode` ("0644").
+      - Or `directory=true`, which makes a missing folder (0755).
       - Contents are shown in a diff unless it has `diff=false`; a secret one goes in O(secrets) instead.
     type: dict
     default: {}
@@ -125,6 +126,12 @@ def main():
     path = folder = module.params["compile"]
     try:
         for path, file in [*files.items(), *((path, {"absent": True}) for path in stale)]:
+            if file.get("directory"):
+                if not os.path.isdir(path):
+                    changed.append(path)
+                    if not module.check_mode:
+                        os.makedirs(path, mode=0o755)
+                continue
             before = read(path)
             after = None if file.get("absent") else secret.get(path, file.get("content"))
             wanted = (file.get("owner", "root"), file.get("group", "root"), str(file.get("mode", "0644")))

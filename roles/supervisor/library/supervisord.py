@@ -27,7 +27,7 @@ options:
   programs: {description: The folder of its programs' files., type: path, required: true}
   group: {description: The group that may use it., type: str, required: true}
   members: {description: Users who should be in that group., type: list, elements: str, default: []}
-  restart: {description: Restart it when O(config) is newer., type: bool, default: false}
+  restart: {description: "See that it runs, and restart it when O(config) is newer.", type: bool, default: false}
   timeout: {description: Seconds that its programs may take to stop., type: int, default: 360}
 author: celeryhost
 """
@@ -52,6 +52,7 @@ unknown: {description: Members who do not exist here., type: list}
 """
 
 MARK = "celeryhost"
+STARTS = 30  # seconds supervisord may take to start
 ALIVE = (10, 20, 30, 40)  # STARTING, RUNNING, BACKOFF, STOPPING
 
 
@@ -102,21 +103,17 @@ def look(module):
     return found, supervisor
 
 
-def restart(module, supervisor):
-    """supervisord stops its programs, reads its files anew and starts them; fails the module when it stays away."""
-    socket = locate.find(module.params["config"]).url.removeprefix("unix://")
-    supervisor.call("restart")
-    end = time.monotonic() + module.params["timeout"]
-    while time.monotonic() < end:
+def await_new(module, seconds):
+    """What `look` finds once supervisord runs with the file as it is; fails the module when that does not come."""
+    end = time.monotonic() + seconds
+    while True:
+        found, _ = look(module)
+        if found["running"] and not found["stale"]:
+            return found
+        if time.monotonic() > end:
+            where = "journalctl -u supervisor and /var/log/supervisor/supervisord.log"
+            module.fail_json(msg=f"supervisord does not run with {module.params['config']}; see {where}")
         time.sleep(0.2)
-        try:
-            if look(module)[0]["stale"]:
-                continue
-            if Supervisor(locate.find(module.params["config"])).call("getState")["statecode"] == 1:
-                return
-        except (Failure, Fault, OSError):
-            continue
-    module.fail_json(msg=f"supervisord has not come back at {socket}; see /var/log/supervisor/supervisord.log")
 
 
 def outside(group, members):
@@ -148,9 +145,13 @@ def main():
     )
     try:
         found, supervisor = look(module)
+        wanted = module.params["restart"] and not module.check_mode
+        if wanted and not found["running"]:
+            found = await_new(module, STARTS)
         due = module.params["restart"] and found["stale"] and not found["foreign"]
-        if due and not module.check_mode:
-            restart(module, supervisor)
+        if due and wanted:
+            supervisor.call("restart")
+            found = await_new(module, module.params["timeout"])
     except Failure as failure:
         module.fail_json(msg=str(failure))
     outsiders, unknown = outside(module.params["group"], module.params["members"])
