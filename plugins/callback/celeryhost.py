@@ -88,8 +88,7 @@ class CallbackModule(Default):
         self._came(result, "ignored" if ignore_errors else "FAILED")
 
     def v2_runner_on_unreachable(self, result):
-        user = result._task_fields.get("remote_user")
-        fix = f"check that it is up, its address in the inventory, and that ssh as {user or 'that user'} works"
+        fix = "check that it is up, and that ssh to it works with the address, user and key of the inventory"
         self._note(result, f"{self._reason(result)}\n{fix}", C.COLOR_UNREACHABLE)
         self._came(result, "UNREACHABLE")
 

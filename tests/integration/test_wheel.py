@@ -1,0 +1,101 @@
+"""The wheel, installed in a virtual environment of its own, carries all that `provision`, `init` and `dev` need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SECONDS = 300  # for an installation
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*cache", "*.egg-info", "tests")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, root):
+    """Built from a checkout in which a person has an inventory of their own."""
+    copy = shutil.copytree(root, tmp_path_factory.mktemp("wheel") / "checkout", ignore=LEFT_OUT, symlinks=True)
+    secret = copy / "inventory" / "mine" / "secret.yml"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("redis_password: secret\n")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", copy.parent, copy]
+    subprocess.run(command, check=True, timeout=SECONDS)
+    (built,) = copy.parent.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def celeryhost(wheel):
+    """The command, installed where no checkout is near."""
+    venv = wheel.parent / "venv"
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=SECONDS)
+    subprocess.run([venv / "bin" / "pip", "install", "--quiet", wheel], check=True, timeout=SECONDS)
+    return venv / "bin" / "celeryhost"
+
+
+def run(*command, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+def test_it_holds_the_tree_and_nothing_of_the_person(wheel, root):
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if "/_ansible/" in name}
+    folders = ("playbooks", "roles", "plugins", "templates", "inventory/local", "inventory/example", "examples")
+    listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=True)
+    tracked = {path for path in listed.stdout.splitlines() if (root / path).is_file()}
+    assert {f"celeryhost/_ansible/{path}" for path in tracked} <= held
+    assert "celeryhost/_ansible/ansible.cfg" in held
+    assert "celeryhost/_ansible/cli/celeryhost/apps.py" in held
+    assert not [name for name in held if "mine" in name or "secret" in name or "__pycache__" in name]
+
+
+def test_provision(celeryhost, tmp_path):
+    assert "--check" in run(celeryhost, "provision", "--help", cwd=tmp_path).stdout
+    done = run(celeryhost, "provision", "-H", "nobody", cwd=tmp_path)
+    assert done.returncode == 4, done
+    assert "did you mean" in done.stderr or "see them all" in done.stderr
+
+
+def test_its_playbooks_are_whole(celeryhost, tmp_path):
+    (tree,) = celeryhost.parents[1].glob("lib/python*/site-packages/celeryhost/_ansible")
+    for playbook in (tree / "playbooks").glob("*.yml"):
+        done = run(
+            celeryhost.with_name("ansible-playbook"),
+            "--syntax-check",
+            playbook,
+            env=os.environ | {"ANSIBLE_CONFIG": str(tree / "ansible.cfg")},
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_init_then_dev(celeryhost, root, tmp_path):
+    project = shutil.copytree(root / "examples" / "mysite", tmp_path / "site", ignore=LEFT_OUT)
+    done = run(celeryhost, "init", project, "--host", "192.0.2.7", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "inventory" / "mysite" / "hosts.yml").is_file()
+    if not shutil.which("redis-server"):
+        pytest.skip("no redis-server on PATH")
+    environment = os.environ | {"VIRTUAL_ENV": sys.prefix, "PYTHONUNBUFFERED": "1"}
+    stack = subprocess.Popen([celeryhost, "dev", project], stdout=subprocess.PIPE, text=True, env=environment)
+    said = ""
+    for line in stack.stdout:
+        said += line
+        if re.search(r"mysite-worker .*ready\.", line):
+            stack.send_signal(signal.SIGINT)
+    assert stack.wait(SECONDS) == 0, said
+    assert "ended; nothing is left running" in said
+    assert Path(project / ".celeryhost" / "supervisord.conf").is_file()
