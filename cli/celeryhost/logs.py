@@ -173,7 +173,7 @@ def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> 
 def read(files, since=None, until=None, last: int | None = None, pattern: re.Pattern | None = None):
     """Yield the Lines written until now, merged by time: those between two times (seconds since the epoch), the `last`
     so many of each log, those that `pattern` matches (colours do not count)."""
-    keep = pattern and (lambda line: pattern.search(COLOUR.sub("", _text(line))))
+    keep = pattern and (lambda line: pattern.search(_plain(_text(line))))
     return merge(*(_lines(log, file.history(since, until, last, keep)) for log, file in files), key=attrgetter("time"))
 
 
@@ -185,7 +185,7 @@ def follow(files, pattern: re.Pattern | None = None, wait=sleep):
         pause = min(pause * 1.2, IDLE)
         while batch := list(islice(new, BATCH)):
             pause = BUSY
-            if batch := [line for line in batch if not pattern or pattern.search(COLOUR.sub("", line.text))]:
+            if batch := [line for line in batch if not pattern or pattern.search(_plain(line.text))]:
                 yield batch
         wait(pause)
 
@@ -197,3 +197,7 @@ def _lines(log: Log, lines):
 
 def _text(line: bytes) -> str:
     return line.decode(errors="replace")
+
+
+def _plain(text: str) -> str:
+    return COLOUR.sub("", text) if "\x1b" in text else text

@@ -277,7 +277,10 @@ class LogFile:
                 self.warn(f"{self.path}: {error.strerror}")
             self.refused = error.errno
             return
-        self.seen, self.refused = now, None
+        self.refused = None
+        if not files:
+            return
+        self.seen = now
         for fd, offset in files:
             if self.tail:
                 self.late.append(self.tail)
@@ -289,25 +292,28 @@ class LogFile:
             self._close(tail)
 
     def _successors(self) -> list[tuple[int, int]]:
-        """`(descriptor, offset)` of what is to be read after `tail`, oldest first, the current file last."""
+        """`(descriptor, offset)` of what is to be read after `tail`, oldest first, the current file last.
+
+        Nothing while the files change too fast to be sure of: what is open stays open, and the next look will tell.
+        """
         for _ in range(50):  # until no rotation came in between
             current = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             before = rotated(self.path)
             missed = self._missed(before)
             identity = _identity(os.fstat(current))
-            if rotated(self.path) == before and all(file.identity != identity for file in before):
-                break
+            read = slice(len(missed) + 1)
+            if rotated(self.path)[read] == before[read] and all(file.identity != identity for file in before):
+                return [*missed, (current, 0)]
             for fd, _ in [*missed, (current, 0)]:
                 os.close(fd)
-        else:
-            current, missed = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC), []
-        return [*missed, (current, 0)]
+        return []
 
     def _missed(self, files: list[Rotated]) -> list[tuple[int, int]]:
         """Rotated files with something unread: written after `path` was last seen to be what `tail` reads."""
         found = []
         for file in files:
-            if file.written < self.seen - SLACK or (self.tail and file.identity == self.tail.identity):
+            written = file.written + (file.written == int(file.written))  # some file systems keep whole seconds
+            if written < self.seen - SLACK or (self.tail and file.identity == self.tail.identity):
                 break
             if (fd := _descriptor(file)) is None:
                 continue

@@ -16,7 +16,6 @@ import time
 
 import pytest
 from celeryhost import errors
-
 from conftest import wait_for
 
 # Numbered lines, 1,000 a second, written as a program does that logs by itself or to Supervisor.
@@ -49,9 +48,9 @@ logrotate = pytest.mark.skipif(not shutil.which("logrotate"), reason="needs logr
 class Followed:
     """A running `celeryhost logs -f`, and what it has printed."""
 
-    def __init__(self, daemon, *args, **options):
+    def __init__(self, daemon, *args, shared=()):
         self.lines: list[str] = []
-        self.process = daemon.popen("logs", "-f", *args, **options)
+        self.process = daemon.popen(*shared, "logs", "-f", *args)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 
@@ -73,8 +72,8 @@ class Followed:
 
 
 @contextlib.contextmanager
-def following(daemon, *args, **options):
-    followed = Followed(daemon, *args, **options)
+def following(daemon, *args, shared=()):
+    followed = Followed(daemon, *args, shared=shared)
     try:
         yield followed
     finally:
@@ -188,6 +187,50 @@ def test_while_supervisord_is_down(logs):
     shown = logs.run("logs", "mysite-worker")
     assert (shown.returncode, shown.stdout) == (0, stamped(1, "last words") + "\n")
     assert "received SIGTERM" in logs.run("logs", "supervisord").stdout
+
+
+# Many hosts
+
+
+@pytest.fixture
+def hosts(logs):
+    """Two hosts that are this one, and one that cannot be reached."""
+    inventory = logs.folder / "hosts.yml"
+    nowhere = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    local = {"ansible_connection": "local"}
+    inventory.write_text(json.dumps({"all": {"hosts": {"one": local, "three": local, "two": nowhere}}}))
+    return ["-i", str(inventory), "-c", str(logs.config)]
+
+
+def test_many_hosts_are_merged_and_a_failed_one_hides_none(logs, hosts):
+    log(logs, "mysite-worker", stamped(1, "a"), "more", stamped(5, "b"))
+    log(logs, "mysite-beat", stamped(3, "c"))
+    shown = logs.run(*hosts, "logs", "mysite", "--since", "2026-11-22 14:00", "--grep", "[abcm]")
+    assert shown.returncode == errors.UNREACHABLE
+    assert shown.stdout.splitlines() == [
+        f"{host} {text}"
+        for texts in (
+            [f"mysite-worker | {stamped(1, 'a')}", "mysite-worker | more"],
+            [f"mysite-beat   | {stamped(3, 'c')}"],
+            [f"mysite-worker | {stamped(5, 'b')}"],
+        )
+        for host in ("one  ", "three")
+        for text in texts
+    ]
+    assert shown.stderr.startswith("celeryhost: two: ")
+    lines = logs.run(*hosts, "-H", "one", "logs", "mysite-beat", "--json").stdout.splitlines()
+    assert [json.loads(line)["host"] for line in lines] == ["one"]
+
+
+def test_many_hosts_followed(logs, hosts):
+    log(logs, "mysite-worker", "ready")
+    with following(logs, "mysite-worker", shared=[*hosts, "-H", "one,three"]) as followed:
+        wait_for(lambda: len(followed.lines) == 2)
+        log(logs, "mysite-worker", "new")
+        wait_for(lambda: len(followed.lines) == 4)
+        assert followed.end() == 0
+        assert followed.process.stderr.read() == ""
+    assert sorted(line.split(" | ")[1] for line in followed.lines) == ["new", "new", "ready", "ready"]
 
 
 # What cannot be shown

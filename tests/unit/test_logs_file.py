@@ -157,6 +157,13 @@ def test_lines_without_any_time_count_as_written_when_the_file_was(path):
     assert texts(LogFile(path).history(since=START + 1)) == []
 
 
+def test_a_program_in_another_time_zone_is_told_by_its_file(path):
+    """Django sets a worker's time zone to its TIME_ZONE."""
+    write(path, [1, 2])
+    os.utime(path, (START + 2 + 7200.3,) * 2)
+    assert [when - START for when, _ in LogFile(path).history()] == [7201, 7202]
+
+
 def test_lines_before_the_first_time_go_with_it(path):
     with open(path, "wb") as log:
         log.write(b"  end of a traceback\n")
@@ -250,6 +257,16 @@ def test_more_rotations_than_backups(path, opened):
         rename(path, backups=2)
         add(path, [20 + turn])
     assert texts(opened.poll()) == expected([10, 21, 22, 23])
+
+
+def test_a_file_system_that_keeps_whole_seconds(path, opened):
+    add(path, [10])
+    rename(path)
+    add(path, [20])
+    os.utime(path, (int(time.time()),) * 2)
+    rename(path)
+    add(path, [30])
+    assert texts(opened.poll()) == expected([10, 20, 30])
 
 
 def test_renamed_and_compressed_at_once(path, opened):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from collections import defaultdict
 from heapq import merge
 
@@ -44,7 +45,9 @@ class Regex(click.ParamType):
 
     def convert(self, value, param, ctx):
         try:
-            return re.compile(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what it may mean in a later Python
+                return re.compile(value)
         except re.error as error:
             self.fail(f"{value!r} is no regular expression: {error}", param, ctx)
 
@@ -148,7 +151,7 @@ def logs(target, programs, follow, lines, since, until, grep, err, as_json):
             argv = ["logs", *(f"{option}={value}" for option, value in options if value is not None)]
             argv += [f"--grep={grep.pattern}"] if grep else []
             argv += ["--follow"] * follow + ["--err"] * err
-            return _on_hosts(target, [*argv, *programs], follow, printer)
+            return _on_hosts(target, [*argv, "--", *programs], follow, printer)
         return _here(target, programs, follow, (start, end, lines, grep), err, printer)
     except KeyboardInterrupt:
         if follow:
@@ -187,7 +190,7 @@ def _on_hosts(target, argv, follow, printer) -> int:
             printer.write(host, _line(line))
             sys.stdout.flush()
 
-        return each(target, argv, show, timeout=None)
+        return each(target, argv, show, timeout=None, at_once=None)
     lines = defaultdict(list)
     code = each(target, argv, lambda host, line: lines[host].append((host, _line(line))))
     printer.know({line.program for found in lines.values() for _, line in found}, lines)
