@@ -14,9 +14,11 @@ TREE = (
     "roles",
     "templates",
 )
+LINKS = {"roles/project/filter_plugins": "roles/celery/filter_plugins"}  # a wheel holds no links: copies
 
 
 class AnsibleTree(BuildHookInterface):
     def initialize(self, version, build_data):
         if version == "standard":
-            build_data["force_include"].update({path: f"celeryhost/_ansible/{path}" for path in TREE})
+            places = {path: path for path in TREE} | {target: link for link, target in LINKS.items()}
+            build_data["force_include"].update({path: f"celeryhost/_ansible/{to}" for path, to in places.items()})

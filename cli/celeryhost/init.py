@@ -91,23 +91,37 @@ def app_name(project: Project) -> str:
 
 def description(project: Project, name: str, app: str, settings: str) -> dict:
     """The entry of `celery_apps` for `project`, checked by apps.describe, which raises Failure (USAGE)."""
-    below = os.path.relpath(project.directory, project.top)
-    entry = {"name": name, "source": project.remote or project.top}
-    if project.remote and project.version:
+    cloned = project.remote and project.top == project.directory
+    entry = {"name": name, "source": project.remote if cloned else project.directory}
+    if cloned and project.version:
         entry["version"] = project.version
     entry["app"] = app
-    if below != ".":
-        entry["directory"] = f"/srv/{name}/{below}"
-    if project.requirements not in (None, "requirements.txt"):
+    if project.requirements not in (None, "requirements.txt") and not _is_above(project.requirements):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
     root = import_root(project, app)
     if root != ".":
-        entry["environment"]["PYTHONPATH"] = os.path.join(entry.get("directory", f"/srv/{name}"), root)
+        entry["environment"]["PYTHONPATH"] = f"/srv/{name}/{root}"
     entry["workers"] = [{"concurrency": 2}]
     entry["beat"] = {"scheduler": project.scheduler} if project.scheduler else {}
     describe(entry)
     return entry
+
+
+def remarks(project: Project) -> list[str]:
+    """What `description` could not take over: only manage.py's folder is brought to a host, and it must be the top."""
+    said = []
+    if project.remote and project.top != project.directory:
+        said.append(f"{project.directory} is copied, not cloned: manage.py is not at the top of the repository")
+    if project.requirements is None:
+        said.append("no requirements file found: Django and Celery are then all that is installed; see `requirements`")
+    elif _is_above(project.requirements):
+        said.append(f"{project.requirements} lies above manage.py and is not brought along: put one beside it")
+    return said
+
+
+def _is_above(path: str) -> bool:
+    return path.startswith(os.pardir)
 
 
 def development_settings(project: Project) -> str | None:

@@ -55,11 +55,16 @@ def test_it_holds_the_tree_and_nothing_of_the_person(wheel, root):
         held = {name for name in archive.namelist() if "/_ansible/" in name}
     folders = ("playbooks", "roles", "plugins", "templates", "inventory/local", "inventory/example", "examples")
     listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=True)
-    tracked = {path for path in listed.stdout.splitlines() if (root / path).is_file()}
+    tracked = {str(file.relative_to(root)) for path in listed.stdout.splitlines() for file in _files(root / path)}
     assert {f"celeryhost/_ansible/{path}" for path in tracked} <= held
     assert "celeryhost/_ansible/ansible.cfg" in held
     assert "celeryhost/_ansible/cli/celeryhost/apps.py" in held
     assert not [name for name in held if "mine" in name or "secret" in name or "__pycache__" in name]
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those in the folder that it is a link to."""
+    return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path] if path.exists() else []
 
 
 def test_provision(celeryhost, tmp_path):

@@ -121,16 +121,32 @@ def test_assigned_settings_annotations_and_what_does_not_parse(project):
     assert found.requirements is None
 
 
-def test_git(project):
-    top = project(SRC)
-    environment = os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
+def in_git(top):
     for words in ("init -q -b stable", "remote add origin git@git.example:me/shop.git"):
-        subprocess.run(["git", "-C", top, *words.split()], check=True, env=environment)
-    found = init.look(str(top / "src"))
+        subprocess.run(
+            ["git", "-C", top, *words.split()], check=True, env=os.environ | {"GIT_CONFIG_GLOBAL": "/dev/null"}
+        )
+    return top
+
+
+def test_git(project):
+    top = in_git(project(STARTPROJECT))
+    found = init.look(str(top))
     assert (found.top, found.remote, found.version) == (str(top), "git@git.example:me/shop.git", "stable")
+    entry = init.description(found, "shop", "mysite", "mysite.settings")
+    assert (entry["source"], entry["version"]) == ("git@git.example:me/shop.git", "stable")
+    assert init.remarks(found) == []
+
+
+def test_manage_below_the_top_of_the_repository(project):
+    top = in_git(project(SRC))
+    found = init.look(str(top / "src"))
     entry = init.description(found, "shop", "shop.celery:celery_app", "shop.settings")
-    assert entry["source"] == "git@git.example:me/shop.git"
-    assert entry["version"] == "stable"
+    assert entry["source"] == str(top / "src")
+    assert "version" not in entry
+    copied, above = init.remarks(found)
+    assert "is copied, not cloned" in copied
+    assert above.startswith("../requirements.txt lies above")
 
 
 @pytest.mark.parametrize(("files", "code"), [({"x.py": ""}, UNKNOWN)])

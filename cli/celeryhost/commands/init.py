@@ -47,6 +47,8 @@ def init(project, output, host, user, name, app, settings):
     for other, file in found.settings.items():
         if other != settings:
             click.echo(f"  ({file} has {other} instead; --settings chooses)")
+    for remark in core.remarks(found):
+        click.echo(f"Mind: {remark}")
     click.echo(
         f"Look it over, then:\n  celeryhost provision -i {output} --check --diff\n  celeryhost provision -i {output}"
     )
