@@ -23,6 +23,12 @@ def app_problems(app: dict) -> list[str]:
                 f"user of app {name} is {app['user']!r}, an account that does not exist here; "
                 f"make it (adduser --system --group {app['user']}), or leave `user` out and {name!r} is made"
             )
+    # Debian gives a service's account a number below 1000; what is made here says whose it is.
+    if account and app["user"] == name and account.pw_uid < 1000 and not account.pw_gecos.startswith("celeryhost"):
+        problems.append(
+            f"name of app {name} is also the name of a service's account; rename the app, or name another `user`, "
+            f"or hand the account over: usermod -c celeryhost {name}"
+        )
     for key in ("data", "logs"):
         owner = _owner(app[key])
         if owner is not None and (account is None or owner != account.pw_uid):

@@ -154,7 +154,7 @@ def main():
     if archive and not module.check_mode:
         # What is about to be brought is noted first: a run killed half way must not forget it.
         note(record, {*brought(record), *files})
-        root = os.geteuid()
+        root, group = os.geteuid(), os.getegid()
         try:
             with open(archive, "rb") as opened:
                 if root == 0:
@@ -164,6 +164,7 @@ def main():
             module.fail_json(msg=f"{dest}: {error}")
         finally:
             os.seteuid(root)
+            os.setegid(group)
         note(record, files)
     module.exit_json(**result)
 
