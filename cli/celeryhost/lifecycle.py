@@ -43,7 +43,7 @@ PROGRESS = 5  # seconds between two `waiting` events of a program
 TAIL = 10  # lines of the log of what failed
 STOP_MARGIN = 10  # seconds that supervisord may take to kill what outlived its stopwaitsecs
 START_MARGIN = 30  # seconds beyond startsecs, for what starts at its second or third try
-UNTOLD = {"stopwaitsecs": 600, "startsecs": 60}  # where supervisord does not tell its settings (3.x)
+UNTOLD = {"stopwaitsecs": 600, "startsecs": 60, "command": ""}  # where supervisord does not tell its settings (3.x)
 LONGEST_REST = 0.25  # seconds; supervisord has one thread, and other things to do than to tell how they go
 TOGETHER = 0.005  # seconds that a look is put off to share its round trip with others
 # Programs stopped in one round. Stopping 100 at once would leave the last of them down until 99 others are started.
@@ -138,10 +138,10 @@ class _Plan:
             infos = supervisor.call("getAllConfigInfo")
         except Fault:
             infos = []
-        self.settings = {(info["group"], info["name"]): info for info in infos}
+        self.settings = {(info["group"], info["name"]): UNTOLD | info for info in infos}
 
     def setting(self, process: Process, key: str):
-        return self.settings.get((process.group, process.process), UNTOLD).get(key, UNTOLD.get(key))
+        return self.settings.get((process.group, process.process), UNTOLD).get(key)
 
     def priority(self, process: Process):
         return self.setting(process, "group_prio") or 999, self.setting(process, "process_prio") or 999
@@ -154,7 +154,7 @@ class _Plan:
             self.tasks.update(tasks(workers))
 
     def is_worker(self, process: Process) -> bool:
-        words = (self.setting(process, "command") or "").split()
+        words = self.setting(process, "command").split()
         return "worker" in words and any("celery" in word for word in words)
 
     def limit(self, seconds: float) -> float:
@@ -225,6 +225,7 @@ class _Plan:
     def await_stop(self, process: Process):
         """Course: wait until a program has stopped; returns whether it has."""
         grace = self.setting(process, "stopwaitsecs")
+        bound = f" of at most {grace}" if self.setting(process, "command") else ""
         tasks = self.tasks.get(process.name)
         began = time.monotonic()
         limit = self.limit(grace + STOP_MARGIN)
@@ -247,7 +248,7 @@ class _Plan:
             if now >= progress:
                 progress = now + PROGRESS
                 what = f"lets {', '.join(tasks)} end" if tasks else "is stopping"
-                yield _event(process, "waiting", f"{what}, {now - began:.0f} of at most {grace} s", info["pid"])
+                yield _event(process, "waiting", f"{what}, {now - began:.0f}{bound} s", info["pid"])
             yield next(rests)
 
     def launch(self, process: Process):

@@ -19,13 +19,19 @@ from celeryhost.errors import Failure
 from celeryhost.rpc import Supervisor
 
 USER, PASSWORD = "celeryhost", "pass word%with:odd/characters"
-OLDEST = "4.0.0"  # the oldest release for Python 3
+OLD = {"3.4.0": "python2.7", "4.1.0": "python3.11"}  # the last for Python 2; 4.0 runs on none after 3.7
+START_OLD = """
+import site, sys
+site.addsitedir(sys.argv.pop(1))
+from supervisor.supervisord import main
+main()
+"""
 
 
 class Daemon:
     """A supervisord: write its programs, start it, run `celeryhost` against it."""
 
-    def __init__(self, folder: Path, supervisord: Path):
+    def __init__(self, folder: Path, supervisord: list[str]):
         self.folder = folder
         self.supervisord = supervisord
         self.config = folder / "supervisord.conf"
@@ -74,7 +80,7 @@ files=conf.d/*.conf
     def start(self, until=("RUNNING", "EXITED", "FATAL", "BACKOFF", "STOPPED")) -> Daemon:
         """Start it and wait until each program is in one of the states `until`."""
         self.process = subprocess.Popen(
-            [self.supervisord, "-n", "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*self.supervisord, "-n", "-c", self.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         wait_for(lambda: all(p.state in until and (p.start or p.state == "STOPPED") for p in self.known()))
         return self
@@ -146,29 +152,32 @@ def wait_for(truth, seconds: float = 20):
 @pytest.fixture
 def daemon():
     """A Daemon of the Supervisor that this environment holds, not started yet."""
-    yield from _daemon(Path(sys.executable).with_name("supervisord"))
+    yield from _daemon([sys.executable, "-m", "supervisor.supervisord"])
 
 
-@pytest.fixture
-def oldest_daemon(oldest_supervisor):
-    yield from _daemon(oldest_supervisor / "bin" / "supervisord")
-
-
-@pytest.fixture(scope="session")
-def oldest_supervisor(pytestconfig) -> Path:
-    """A virtual environment with Supervisor OLDEST, made once and kept in pytest's cache."""
-    place = Path(pytestconfig.cache.mkdir(f"supervisor-{OLDEST}"))
-    if not (place / "bin" / "supervisord").exists():
-        subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=120)
-        packages = [f"supervisor=={OLDEST}", "setuptools<70"]  # it imports pkg_resources
-        made = subprocess.run([place / "bin" / "pip", "install", "-q", *packages], timeout=300, check=False)
+@pytest.fixture(params=OLD)
+def old_daemon(request, pytestconfig):
+    """A Daemon of an old release of Supervisor, which is installed at first use and kept in pytest's cache."""
+    version, python = request.param, _python(OLD[request.param])
+    if not python:
+        pytest.skip(f"supervisor {version} needs {OLD[version]}")
+    place = Path(pytestconfig.cache.mkdir(f"supervisor-{version}"))
+    if not (place / "supervisor").exists():
+        packages = [f"supervisor=={version}", "setuptools<70"]  # it imports pkg_resources
+        made = subprocess.run([python, "-m", "pip", "install", "-q", "--target", place, *packages], check=False)
         if made.returncode:
             shutil.rmtree(place)
-            pytest.skip(f"supervisor {OLDEST} cannot be installed here")
-    return place
+            pytest.skip(f"supervisor {version} cannot be installed here")
+    yield from _daemon([python, "-c", START_OLD, str(place)])
 
 
-def _daemon(supervisord: Path):
+def _python(name: str) -> str | None:
+    """A Python of that version, on PATH or of pyenv, whose own commands work for selected versions only."""
+    found = sorted(Path.home().glob(f".pyenv/versions/{name.removeprefix('python')}*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+def _daemon(supervisord: list[str]):
     # A socket's path may be 107 bytes long, which pytest's own temporary folders can exceed.
     folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
     made = Daemon(folder, supervisord)
