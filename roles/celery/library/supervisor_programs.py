@@ -121,9 +121,12 @@ def main():
     module.no_log_values.update(conffile.secrets(text or ""))
     module.params["content"] = text and conffile.MASK
     result = {"changed": False, "restarted": {}}
+    failure = None
     try:
         bring(module, text, result)
-    except Failure as failure:
+    except Failure as error:
+        failure = error
+    if failure:  # said out here, since fail_json makes a traceback of an exception that is being handled
         module.fail_json(msg=str(failure), **result)
     module.exit_json(**result)
 
