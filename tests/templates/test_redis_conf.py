@@ -1,0 +1,167 @@
+"""templates/redis.conf.j2, read back by a real Redis; and roles/redis's module against that Redis."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+from celeryhost.rendering import render
+
+SERVER = shutil.which("redis-server")
+pytestmark = pytest.mark.skipif(not SERVER, reason="no redis-server on PATH (apt-get install redis-server)")
+
+
+@pytest.fixture(scope="module")
+def module(root):
+    """roles/redis/library/redis_server.py."""
+    spec = importlib.util.spec_from_file_location("redis_server", root / "roles/redis/library/redis_server.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def start(root, tmp_path, module, port):
+    """Start Redis with a file; returns a connection. It is ended with the test, or at the next start."""
+    running = []
+
+    def start(config):
+        stop()
+        (tmp_path / "running.conf").write_text(config)
+        running.append(subprocess.Popen([SERVER, tmp_path / "running.conf"], stdout=subprocess.DEVNULL))
+        end = time.monotonic() + 20
+        while not (connection := module.connect("127.0.0.1", [port])):
+            assert running[-1].poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        return connection
+
+    def stop():
+        for process in running:
+            process.kill()
+            process.wait()
+        running.clear()
+
+    yield start
+    stop()
+
+
+@pytest.fixture
+def package(tmp_path, port):
+    """Like the package's redis.conf: snapshots only."""
+    return f"bind 127.0.0.1\nport {port}\ndir {tmp_path}\nlogfile {tmp_path}/log\nsave 3600 1\nappendonly no\n"
+
+
+@pytest.fixture
+def config(root, tmp_path, package, port):
+    """The rendered file, its includes in this folder."""
+
+    def config(shared=False):
+        (tmp_path / "redis.conf").write_text(package)
+        (tmp_path / "celeryhost-password.conf").write_text('requirepass "se\\"cret"\n')
+        text = render(
+            str(root / "templates"),
+            "redis.conf.j2",
+            redis_is_shared=shared,
+            redis_bind="127.0.0.1",
+            redis_port=port,
+            redis_maxmemory="64mb",
+        )
+        return text.replace("/etc/redis/", f"{tmp_path}/")
+
+    return config
+
+
+WANTED = {"maxmemory": "64mb", "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
+
+
+def params(requirepass="", **settings):
+    return {"settings": settings, "requirepass": requirepass, "timeout": 20}
+
+
+def test_redis_reads_it_as_meant(start, config, module):
+    redis = start(config())
+    assert module.log_in(redis, ["wrong", 'se"cret']) == 'se"cret'
+    assert redis.config(*WANTED) == WANTED | {"maxmemory": str(64 << 20)}
+
+
+def test_shared_only_becomes_durable(start, config, module):
+    redis = start(config(shared=True))
+    assert module.log_in(redis, []) == ""
+    assert redis.config("maxmemory", "appendonly") == {"maxmemory": "0", "appendonly": "yes"}
+
+
+def test_without_the_password_it_refuses(start, config, module):
+    redis = start(config())
+    assert module.log_in(redis, ["wrong"]) is None
+    with pytest.raises(module.RedisError, match="NOAUTH"):
+        redis("DBSIZE")
+
+
+def test_data_of_a_server_with_snapshots_live_on(start, config, package, module):
+    """Started with `appendonly yes` next to a dump.rdb alone, Redis would be empty."""
+    redis = start(package)
+    for number in range(100):
+        redis("SET", f"key:{number}", "x" * 1000)
+    redis("SAVE")
+    assert module.apply(redis, params('se"cret', **WANTED), check_mode=False)["changed"]
+    redis = start(config())
+    module.log_in(redis, ['se"cret'])
+    assert redis("DBSIZE") == "100"
+
+
+def test_second_time_changes_nothing(start, package, module):
+    redis = start(package)
+    assert module.apply(redis, params(**WANTED), check_mode=False)["changed"]
+    assert not module.apply(redis, params(**WANTED), check_mode=False)["changed"]
+
+
+def test_check_mode_changes_nothing_and_shows_no_password(start, package, module):
+    redis = start(package)
+    result = module.apply(redis, params("hidden", **WANTED), check_mode=True)
+    assert result["changed"]
+    assert "appendonly yes\n" in result["diff"]["after"]
+    assert "hidden" not in str(result)
+    assert redis.config("appendonly") == {"appendonly": "no"}
+
+
+def test_less_memory_than_data_is_refused(start, package, module):
+    redis = start(package)
+    with pytest.raises(module.RedisError, match="redis_maxmemory: 1kb is less than"):
+        module.apply(redis, params(maxmemory="1kb"), check_mode=False)
+
+
+def test_look_counts_keys_and_other_clients(start, package, module, port):
+    redis = start(package)
+    redis("SET", "a", "b")
+    other = module.Redis("127.0.0.1", port)
+    other("PING")
+    found = module.look(redis)
+    assert (found["keys"], found["clients"]) == (1, 1)
+    assert found["version"].count(".") == 2
+
+
+def test_what_is_no_redis_is_told(module):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = module.Redis("127.0.0.1", server.getsockname()[1])
+        peer, _ = server.accept()
+        with peer:
+            peer.sendall(b"HTTP/1.0 400 Bad Request\r\n")
+            with pytest.raises(OSError, match="no Redis"):
+                client("PING")
+
+
+@pytest.mark.parametrize(("text", "size"), [("100", 100), ("1k", 1000), ("1kb", 1024), ("64mb", 64 << 20)])
+def test_sizes_are_redis_own(module, text, size):
+    assert module.amount(text) == size
