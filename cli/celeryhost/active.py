@@ -12,10 +12,10 @@ from shlex import split
 
 from .programs import Process
 
-PATIENCE = 3  # seconds: longer than an answer takes, short enough to hold up a restart
+PATIENCE = 10  # seconds; importing Celery takes 3 on a small board
 # Where the environment names the broker it does without the project, whose import can take seconds.
 QUESTION = """
-import json, os, sys
+import json, os, socket, sys
 from celery.utils.nodenames import default_nodename, host_format
 name, app_name = sys.argv[1:]
 if os.environ.get("CELERY_BROKER_URL") or not app_name:
@@ -25,6 +25,9 @@ else:
     from celery.app.utils import find_app
     sys.path.insert(0, os.getcwd())
     app = find_app(app_name)
+place = app.connection_for_write().info()
+if place["port"] and "/" not in place["hostname"]:  # redis-py tries for 6 s where nobody listens
+    socket.create_connection((place["hostname"], place["port"]), 2).close()
 node = host_format(default_nodename(name or None))
 answer = app.control.inspect([node], timeout=2, limit=1).active() or {}
 print(json.dumps([task["name"] for task in answer.get(node, ())]))
