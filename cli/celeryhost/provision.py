@@ -21,11 +21,6 @@ GROUPS = ("redis", "celery_workers", "celery_beat")
 _CODES = {0: OK, 4: UNREACHABLE, 6: UNREACHABLE, 99: INTERRUPTED}
 
 
-def is_this_machine(inventory: str | None) -> bool:
-    """Whether `-i` (None: not given) means just the machine that this runs on, by the tree's own inventory."""
-    return inventory is None and default_sources() == [os.path.join(paths.tree(), "inventory", "local")]
-
-
 def playbook(name: str, inventory: str | None = None, limit: str | None = None, extra=(), ask=False) -> int:
     """Run playbooks/NAME.yml, its output going to the terminal: this package's exit code for it.
 
@@ -39,7 +34,7 @@ def playbook(name: str, inventory: str | None = None, limit: str | None = None, 
         raise Failure(f"Ansible is not installed for {sys.executable}", FAILED, fix)
     sources = [inventory] if inventory else default_sources()
     _check_hosts(sources, limit)
-    if is_this_machine(inventory):
+    if sources == [os.path.join(tree, "inventory", "local")]:
         ask = ask or _sudo_asks()
     command = [sys.executable, "-m", "ansible", "playbook", os.path.join(tree, "playbooks", f"{name}.yml"), *extra]
     for source in sources:

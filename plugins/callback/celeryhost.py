@@ -28,8 +28,10 @@ _COLORS = {
     "UNREACHABLE": C.COLOR_UNREACHABLE,
 }
 _WIDTH = 60  # of a task's name, so that results stand in a column
+_SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  # Ansible adds one to each role
 _TAIL = 30  # lines of a failing command's output
-_SUDO = ("incorrect sudo password", "missing sudo password", "a password is required", "incorrect password attempt")
+# How sudo and Ansible say that a password is missing or wrong.
+_SUDO = ("sudo password", "a password is required", "duplicate become password prompt", "incorrect password attempt")
 
 
 class CallbackModule(Default):
@@ -65,7 +67,7 @@ class CallbackModule(Default):
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         self._close()
-        if not isinstance(task, TaskInclude):
+        if not isinstance(task, TaskInclude) and task.action not in _SILENT:
             self._open(task)
 
     def v2_playbook_on_handler_task_start(self, task):
@@ -138,7 +140,7 @@ class CallbackModule(Default):
         self._display.display(f"  {self._clock():>6}  {name:<{_WIDTH}} ", newline=False)
 
     def _came(self, result, outcome: str) -> None:
-        if self._task is None:  # the result of an include that failed or was skipped
+        if self._task is None:  # of an include, or a task that says something only when it fails
             if outcome in ("skipped", "ok"):
                 return
             self._open(result._task)
@@ -195,5 +197,5 @@ class CallbackModule(Default):
                 if written and written not in said:
                     lines += written.splitlines()[-_TAIL:]
         if any(sign in line.lower() for line in lines for sign in _SUDO):
-            lines.append("give the right sudo password of that user: call again with -K")
+            return "sudo wants a password and was given none, or a wrong one: call again with -K"
         return "\n".join(lines)

@@ -7,15 +7,7 @@ import sys
 import click
 
 from .. import provision as core
-from ..errors import OK, USAGE, Failure
-
-_NEXT = """
-What to do next:
-  celeryhost status            what runs
-  celeryhost logs -f           what worker and beat write
-  celeryhost run TASK [ARG…]   a task, and its result
-  celeryhost open              Supervisor's page
-"""
+from ..errors import USAGE, Failure
 
 
 def _shared(command):
@@ -41,13 +33,9 @@ def _shared(command):
 def provision(target, **options):
     """Set up this machine, or the hosts of an inventory: Redis, Supervisor, project, worker and beat.
 
-    Ends with a task's result and a table of what runs. Calling it again changes only what differs.
+    Ends with a task's result, a table of what runs and what to do next. Calling it again changes only what differs.
     """
-    code = _play("provision", target, options)
-    if code == OK and not options["check"] and core.is_this_machine(_inventory(target, options)):
-        _show_status()
-        click.echo(_NEXT, nl=False)
-    return code
+    return _play("provision", target, options)
 
 
 @click.command()
@@ -62,24 +50,11 @@ def unprovision(target, data, yes, **options):
     return _play("unprovision", target, options, [*extra, *(["-e", "unprovision_data=true"] if data else [])])
 
 
-def _inventory(target, options) -> str | None:
-    return options["inventory"] or target.inventory
-
-
 def _play(playbook: str, target, options, extra=()) -> int:
     arguments = [f"--{name}" for name in ("check", "diff") if options[name]]
     arguments += ["-" + "v" * options["verbose"]] if options["verbose"] else []
     for variable in options["extra_vars"]:
         arguments += ["-e", variable]
     limit = options["limit"] or target.hosts
-    return core.playbook(playbook, _inventory(target, options), limit, [*arguments, *extra], options["ask_become_pass"])
-
-
-def _show_status() -> None:
-    from .status_view import show
-
-    click.echo()
-    try:
-        show([], as_json=False)
-    except Failure as failure:  # a member of group supervisor since now is one only after the next login
-        click.echo(f"celeryhost: {failure}", err=True)
+    inventory = options["inventory"] or target.inventory
+    return core.playbook(playbook, inventory, limit, [*arguments, *extra], options["ask_become_pass"])
