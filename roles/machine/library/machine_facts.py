@@ -31,6 +31,7 @@ EXAMPLES = r"""
 RETURN = r"""
 candidates: {description: "Upstream version for each package asked for, empty when apt knows none.", type: dict}
 installed: {description: Names of the installed packages., type: list}
+interrupted: {description: Whether dpkg was killed half way., type: bool}
 free_mb: {description: "MB free in / and /var.", type: dict}
 memory_mb: {description: "MB of memory, or the control group's limit when that is lower.", type: int}
 listening: {description: "The process behind each listening TCP port, `?` when it can't be seen.", type: dict}
@@ -45,6 +46,14 @@ def installed(path="/var/lib/dpkg/status"):
             return re.findall(r"^Package: (\S+)\nStatus: \S+ ok installed$", status.read(), re.MULTILINE)
     except OSError:
         return []
+
+
+def interrupted(folder="/var/lib/dpkg"):
+    """Whether dpkg was killed half way: apt refuses then, or takes a half-configured package for installed."""
+    if any(name.isdigit() for name in os.listdir(f"{folder}/updates")):
+        return True
+    with open(f"{folder}/status", encoding="utf-8", errors="replace") as status:
+        return bool(re.search(r"^Status: \S+ \S+ (half-|unpacked|triggers-)", status.read(), re.MULTILINE))
 
 
 def candidates(module, names):
@@ -102,6 +111,7 @@ def main():
         changed=False,
         candidates=candidates(module, module.params["candidates"]),
         installed=installed(),
+        interrupted=os.path.isdir("/var/lib/dpkg/updates") and interrupted(),
         free_mb=free,
         memory_mb=memory_mb(),
         listening=listening(),
