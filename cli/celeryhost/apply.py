@@ -176,7 +176,11 @@ def apply(supervisor, plan: Plan, timeout: float | None = None):
     pending = _pending(supervisor)
     added = touched & pending.added
     changed = (touched & pending.changed | plan.sure) - gone
-    for event in lifecycle.replace(supervisor, changed=sorted(changed), added=sorted(added), timeout=left()):
+    # supervisord gives what runs the time that it was started with, and tells only what is in the files now.
+    grace = {
+        change.program: change.options["stopwaitsecs"][0] for change in plan.changes if "stopwaitsecs" in change.options
+    }
+    for event in lifecycle.replace(supervisor, sorted(changed), sorted(added), timeout=left(), grace=grace):
         if lifecycle.KINDS[event.kind] != OK:
             failed.add(event.program)
         yield event

@@ -97,7 +97,8 @@ def read(config: str, variants: list[dict], pid: int | None = None, lenient: boo
         raise Failure(f"{python} did not read {config} within {READ_SECONDS} s") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise Failure(f"{python} could not run supervisord's parser: {said}", FAILED, "reinstall Supervisor")
+        fix = "see that Supervisor is whole, and at home in Python 3.6 or later"
+        raise Failure(f"{python} cannot run supervisord's parser: {said}", FAILED, fix)
     answer = json.loads(done.stdout)
     readings = []
     for variant, found in zip(variants, answer["readings"], strict=True):
@@ -165,12 +166,12 @@ def _surroundings(pid: int | None):
     beside = os.path.join(os.path.dirname(sys.executable), "supervisord")
     for script in (INSTALLED, shutil.which("supervisord"), beside):
         if script and os.path.exists(script):
-            return _shebang(script), None, None
+            return python_of(script), None, None
     raise Failure("no supervisord is installed here", DOWN, "run celeryhost provision, or apt install supervisor")
 
 
-def _shebang(script: str) -> str:
-    """The Python of a script; pip writes a long one as `#!/bin/sh` and `'''exec' PYTHON …`."""
+def python_of(script: str) -> str:
+    """The Python that an installed script names; pip writes a long path as `#!/bin/sh` and `'''exec' PYTHON …`."""
     from shlex import split
 
     with open(script, encoding="utf-8", errors="replace") as lines:

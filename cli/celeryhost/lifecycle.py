@@ -107,13 +107,15 @@ def restart(
             return
 
 
-def replace(supervisor, changed=(), added=(), removed=(), wait: bool = True, timeout: float | None = None):
+def replace(supervisor, changed=(), added=(), removed=(), wait: bool = True, timeout: float | None = None, grace=None):
     """Bring groups to the configuration that `reloadConfig` has read; arguments are group names, as it gives them.
 
     A changed group is stopped, removed and added again, a new one added, and each is waited for as in `start`; a
-    removed one is stopped and removed. All groups go side by side; yields Events.
+    removed one is stopped and removed. All groups go side by side; yields Events. `grace` is {group: its stopwaitsecs
+    as it was started with}, where that differs from the new one: no less is waited.
     """
     plan = _Plan(supervisor, wait, timeout)
+    plan.grace = grace or {}
     now = processes(supervisor)
     plan.ask_for_tasks([process for process in now if process.group in (*changed, *removed)])
     members = {name: [process for process in now if process.group == name] for name in (*changed, *added, *removed)}
@@ -133,6 +135,7 @@ class _Plan:
         self.wait = wait
         self.deadline = None if timeout is None else time.monotonic() + timeout
         self.graceful = graceful
+        self.grace: dict[str, int] = {}
         self.tasks: dict[str, list[str]] = {}  # program: its running tasks, where they could be asked for
         try:
             infos = supervisor.call("getAllConfigInfo")
@@ -224,7 +227,7 @@ class _Plan:
 
     def await_stop(self, process: Process):
         """Course: wait until a program has stopped; returns whether it has."""
-        grace = self.setting(process, "stopwaitsecs")
+        grace = max(self.setting(process, "stopwaitsecs"), self.grace.get(process.group, 0))
         bound = f" of at most {grace}" if self.setting(process, "command") else ""
         tasks = self.tasks.get(process.name)
         began = time.monotonic()

@@ -125,7 +125,7 @@ def _python_of(celery: str, program) -> str:
     import shutil
 
     found = shutil.which(celery, path=program.environment.get("PATH", PATH))
-    return conffile._shebang(found) if found else celery
+    return conffile.python_of(found) if found else celery
 
 
 def _ask(worker: Worker, request: dict) -> dict:

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 from celeryhost import apply as engine
-from celeryhost import conffile
+from celeryhost import conffile, lifecycle
 from celeryhost.errors import DOWN, FAILED, INTERRUPTED, OK, TIMEOUT, UNKNOWN, USAGE, Failure
 from conftest import wait_for
 
@@ -222,6 +222,15 @@ def test_a_timeout_bounds_it(daemon):
     assert "stubborn: timeout" in done.stderr
 
 
+def test_what_runs_has_the_time_that_it_was_started_with(daemon, monkeypatch):
+    daemon.program("slow", SLOW, stopwaitsecs=5)
+    daemon.start()
+    daemon.program("slow", SLOW, stopwaitsecs=0)
+    monkeypatch.setattr(lifecycle, "STOP_MARGIN", 0.1)
+    plan = engine.plan(daemon.rpc)
+    assert lifecycle.exit_code(list(engine.apply(daemon.rpc, plan))) == OK
+
+
 def test_by_url_alone(three):
     three.program("one", "sleep 2000")
     done = three.run("-s", f"unix://{three.socket}", "apply")
@@ -233,18 +242,23 @@ def test_no_supervisord(daemon):
     assert daemon.run("apply").returncode == DOWN
 
 
-def test_the_oldest_supervisord(oldest_daemon):
-    oldest_daemon.program("one")
-    oldest_daemon.program("two")
-    oldest_daemon.start()
-    pid = oldest_daemon.pid("two")
-    oldest_daemon.program("one", "sleep 2000")
-    done = oldest_daemon.run("apply")
+def test_an_old_supervisord(old_daemon):
+    old_daemon.program("one")
+    old_daemon.program("two")
+    old_daemon.program("three")
+    old_daemon.start()
+    pid = old_daemon.pid("two")
+    old_daemon.program("one", "sleep 2000")
+    (old_daemon.folder / "conf.d/three.conf").unlink()
+    old_daemon.program("four")
+    done = old_daemon.run("apply")
     assert done.returncode == OK, done.stderr
-    assert (spawned(oldest_daemon, "one"), oldest_daemon.pid("two")) == (2, pid)
-    bad = oldest_daemon.program("bad", user="nobody-here")
-    assert oldest_daemon.run("apply").stderr.startswith(f"celeryhost: {bad}: [program:bad]: there is no user")
-    assert conffile.read(str(oldest_daemon.config), [{}])[0][0].failure
+    assert groups(old_daemon) == {"one", "two", "four"}
+    assert (spawned(old_daemon, "one"), old_daemon.pid("two")) == (2, pid)
+    assert old_daemon.run("apply").stdout.startswith("nothing to do")
+    bad = old_daemon.program("bad", user="nobody-here")
+    said = old_daemon.run("apply").stderr
+    assert said.startswith(f"celeryhost: {bad}: [program:bad]: there is no user nobody-here; ")
 
 
 def test_load_reads_what_supervisord_reads(daemon):
