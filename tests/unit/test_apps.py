@@ -235,3 +235,60 @@ def test_lines_for_sh():
     assert subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout == (
         'it\'s $HOME `x` "y" # ; \\ %|é'
     )
+
+
+def test_one_host_has_the_beat():
+    both = {"one": [{"name": "mysite"}], "two": [{"name": "mysite"}]}
+    (problem,) = apps.beat_problems(both)
+    assert "beat of app mysite is on one and two" in problem
+    assert "celery_beat" in problem
+    assert apps.beat_problems({"one": [{"name": "mysite"}], "two": [{"name": "mysite", "beat": False}]}) == []
+    assert apps.beat_problems({"one": [{"name": "mysite"}], "two": [{"name": "other"}]}) == []
+
+
+def test_places():
+    described = [apps.describe({"name": "mysite", "source": "/x"}), apps.describe({"name": "other", "user": "me"})]
+    folders = apps.code_places(described, {"mysite": "mysite", "other": "users"})
+    owned = {"owner": "mysite", "group": "mysite", "mode": "0750"}
+    assert folders["/var/lib/mysite"] == owned
+    assert folders["/srv/mysite"] == owned | {"made": True}
+    assert folders["/var/lib/other"]["group"] == "users"
+    assert "/srv/other" not in folders  # the code is there already, and is not ours
+    logs = apps.log_places(described)
+    assert logs["folders"]["/var/log/other"] == {"owner": "me", "group": "adm", "mode": "0750"}
+    assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "adm", "mode": "0640"}
+
+
+def test_the_environment_file_is_the_groups_to_read():
+    (app,) = apps.describe_all([{"name": "mysite", "environment": {"A": "b c"}}])
+    found = apps.environment_files([app], {"mysite": "users"}, "redis://:x@h")
+    assert found["files"] == {"/etc/celeryhost/mysite.env": {"group": "users", "mode": "0640"}}
+    lines = found["secrets"]["/etc/celeryhost/mysite.env"].splitlines()
+    assert "A='b c'" in lines
+    assert "CELERY_BROKER_URL=redis://:x@h" in lines
+
+
+def test_the_projects_transport_options_are_kept():
+    (app,) = apps.describe_all([{"name": "mysite", "workers": [{"time_limit": 7200}, {"name": "quick"}]}])
+    own = {"global_keyprefix": "x", "visibility_timeout": 5}
+    (found,) = apps.merged([app], [{"transport_options": own}])
+    slow, quick = (worker["settings"] for worker in found["workers"])
+    assert slow["broker_transport_options"] == {"global_keyprefix": "x", "visibility_timeout": 7260}
+    assert "broker_transport_options" not in quick
+
+
+def test_a_release_is_code_and_requirements():
+    described = apps.describe_all([{"name": "one"}, {"name": "two"}])
+    code, environments = [{"revision": "a" * 40}, {"skipped": True}], [{"revision": "b"}, {"revision": "c"}]
+    assert apps.releases(described, code, environments) == {"one": "aaaaaaaaaaaa-b", "two": "c"}
+
+
+def test_proof():
+    described = apps.describe_all([{"name": "one"}, {"name": "two"}, {"name": "three", "beat": False}])
+    ran = '{"task": "app.tasks.sum", "id": "x", "seconds": 3.04, "result": 5, "remark": null}'
+    tasks = [{"stdout": ran}, {"skipped": True}, {"skipped": True}]
+    assert apps.proof(described, tasks, [{"stdout": "fired"}, {"stdout": ""}, {"skipped": True}]) == [
+        "one: task app.tasks.sum, 3.0 s: returned 5",
+        "one: beat: fired",
+        "two: beat: nothing was due yet",
+    ]
