@@ -95,6 +95,8 @@ def read(config: str, variants: list[dict], pid: int | None = None, lenient: boo
         )
     except subprocess.TimeoutExpired:
         raise Failure(f"{python} did not read {config} within {READ_SECONDS} s") from None
+    except OSError as error:
+        raise Failure(f"supervisord's Python, {python}: {error.strerror}", FAILED, "reinstall Supervisor") from None
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         fix = "see that Supervisor is whole, and at home in Python 3.6 or later"
@@ -103,9 +105,14 @@ def read(config: str, variants: list[dict], pid: int | None = None, lenient: boo
     readings = []
     for variant, found in zip(variants, answer["readings"], strict=True):
         failure = None
-        if found["error"]:  # what the files do not have as they are comes from the replaced one
+        if found["error"]:
+            # Where supervisord names no file: the one that has the section it names, else the one that brought it in.
+            named = [
+                file for file, names in found["sections"].items() for name in names if f"[{name}] " in found["error"]
+            ]
             inherited = found["error"] == answer["readings"][0]["error"]
-            failure = explain(found["error"], config if inherited else variant.get("path", config), found["option"])
+            file = (named or [config if inherited else variant.get("path", config)])[0]
+            failure = explain(found["error"], file, found["option"])
         fields = (found[name] for name in ("groups", "sections", "included", "unreadable"))
         readings.append(Reading(failure, *fields))
     return readings, [explain(text, "").message.partition(": ")[2] for text in answer["assumed"]]
@@ -162,7 +169,8 @@ def _surroundings(pid: int | None):
         # argv[0], not /proc/PID/exe: in a virtual environment that is the Python it was made from.
         python = words[0] if os.path.isabs(words[0]) and os.path.exists(words[0]) else _link(pid, "exe")
         if python:
-            return python, environment, _link(pid, "cwd") if environment is not None else None
+            folder = _link(pid, "cwd")
+            return python, environment, folder if folder and os.path.isdir(folder) else None
     beside = os.path.join(os.path.dirname(sys.executable), "supervisord")
     for script in (INSTALLED, shutil.which("supervisord"), beside):
         if script and os.path.exists(script):

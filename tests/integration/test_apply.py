@@ -340,8 +340,8 @@ def test_the_error_of_another_file_is_that_file_s(daemon):
     bad = daemon.program("bad", user="nobody-here")
     with pytest.raises(Failure, match=re.escape(f"{bad}: [program:bad]: there is no user")):
         conffile.check(str(daemon.config), str(daemon.folder / "conf.d/new.conf"), GOOD)
-    (daemon.folder / "conf.d/bad.conf").write_text("[group:all]\nprograms=nope\n")
-    with pytest.raises(Failure, match=re.escape(f"{daemon.config}: [group:all]: programs= names nope")):
+    bad.write_text("[group:all]\nprograms=nope\n")
+    with pytest.raises(Failure, match=re.escape(f"{bad}: [group:all]: programs= names nope")):
         conffile.check(str(daemon.config), str(daemon.folder / "conf.d/new.conf"), GOOD)
     _, then, _ = conffile.check(str(daemon.config), str(bad), GOOD)
     assert set(then.groups) == {"new"}
