@@ -19,11 +19,11 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*cache", "*.
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory, root):
-    """Built from a checkout in which a person has an inventory of their own."""
+    """Built from a checkout in which a person has an inventory, a development stack and a database."""
     copy = shutil.copytree(root, tmp_path_factory.mktemp("wheel") / "checkout", ignore=LEFT_OUT, symlinks=True)
-    secret = copy / "inventory" / "mine" / "secret.yml"
-    secret.parent.mkdir(exist_ok=True)
-    secret.write_text("redis_password: secret\n")
+    for secret in ("inventory/mine/secret.yml", "examples/mysite/.celeryhost/secret", "examples/mysite/secret.sqlite3"):
+        (copy / secret).parent.mkdir(exist_ok=True)
+        (copy / secret).write_text("redis_password: secret\n")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", copy.parent, copy]
     subprocess.run(command, check=True, timeout=SECONDS)
     (built,) = copy.parent.glob("*.whl")

@@ -9,7 +9,7 @@ import tempfile
 
 from ansible.plugins.action import ActionBase
 
-FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", "node_modules", "__pycache__"}
+FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
 CACHES = ("_cache",)
 FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
 
