@@ -233,7 +233,7 @@ class _Plan:
         began = time.monotonic()
         limit = self.limit(grace + STOP_MARGIN)
         progress = began if tasks else began + 1
-        rests = _rests()
+        rests = _rests(0.01)
         while True:
             info = yield "getProcessInfo", process.name
             if isinstance(info, Fault):
@@ -270,7 +270,7 @@ class _Plan:
         seconds = self.setting(process, "startsecs")
         limit, settled = self.limit(seconds + START_MARGIN), began + seconds
         progress = began + PROGRESS
-        rests = _rests()
+        rests = _rests(0.05)
         before = ""
         while True:
             info = yield "getProcessInfo", process.name
@@ -310,12 +310,11 @@ def _reason(fault: Fault) -> str:
     return "supervisord knows it no more" if fault.code == BAD_NAME else f"supervisord says {fault.text}"
 
 
-def _rests():
+def _rests(rest: float):
     """Seconds between two looks at a program: short when something has just been asked of it, then longer."""
-    rest = 0.01
     while True:
         yield rest
-        rest = min(LONGEST_REST, rest * 1.5)
+        rest = min(LONGEST_REST, rest * 2)
 
 
 def _drive(supervisor, courses, at_once: int = 1 << 30):
