@@ -10,6 +10,8 @@ import json
 import os
 import re
 import shlex
+from itertools import combinations
+from urllib.parse import urlsplit
 
 from .errors import USAGE, Failure
 
@@ -61,6 +63,7 @@ APP = {
     "requirements": None,  # None: requirements.txt if there is one; False: the virtual environment is not ours
     "packages": [],  # of apt
     "user": None,
+    "broker_database": 0,  # number of Redis's database: apps that share one take each other's tasks
     "environment": {},
     "settings": {},
     "migrate": True,
@@ -109,6 +112,7 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
     for key in ("name", "directory", "virtualenv", "logs", "data"):
         _unique([app[key] for app in described], f"{key} of two apps")
     _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
+    _apart(described)
     for app in described:
         if not workers:
             app["workers"] = app["programs"] = []
@@ -152,6 +156,7 @@ def describe(app: dict) -> dict:
     app["version"] = _text(app["version"], f"version {of}")
     app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
     app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
+    app["broker_database"] = _number(app["broker_database"], f"broker_database {of}", least=0)
     app["environment"] = _environment(app["environment"], f"environment {of}")
     app["settings"] = _settings(app["settings"], f"settings {of}")
     app["workers"] = _each(_worker, app, "workers")
@@ -190,6 +195,8 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
         "PATH": f"{app['virtualenv']}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
     }
+    if broker_url and app["broker_database"]:
+        broker_url = urlsplit(broker_url)._replace(path=f"/{app['broker_database']}").geturl()
     found = {"CELERY_BROKER_URL": broker_url, "CELERYHOST_RELEASE": release}
     return base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
 
@@ -417,6 +424,21 @@ def _placed(app: dict, short: str) -> dict[str, str]:
 def _programs(app: dict) -> list[dict]:
     beat = [app["beat"]] if app["beat"] and not app["beat"]["embedded"] else []
     return [*app["workers"], *beat, *app["programs"]]
+
+
+def _apart(apps: list[dict]) -> None:
+    """Refuse two apps that read one queue: a worker drops the tasks that it does not know."""
+    for one, other in combinations((app for app in apps if "CELERY_BROKER_URL" not in app["environment"]), 2):
+        queues = [
+            {queue for worker in app["workers"] for queue in worker["queues"] or ["celery"]} for app in (one, other)
+        ]
+        if one["broker_database"] == other["broker_database"] and queues[0] & queues[1]:
+            raise Failure(
+                f"apps {one['name']} and {other['name']} both read queue {min(queues[0] & queues[1])!r} of "
+                f"broker_database {one['broker_database']}, and each would drop the other's tasks",
+                USAGE,
+                f"write broker_database: {one['broker_database'] + 1} in {other['name']}, or name other queues",
+            )
 
 
 def _each(reader, app: dict, key: str) -> list[dict]:

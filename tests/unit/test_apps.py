@@ -193,10 +193,24 @@ def test_apps_may_not_share_a_place():
     with pytest.raises(Failure, match="directory of two apps is '/srv/x'"):
         apps.describe_all([{"name": "a", "directory": "/srv/x"}, {"name": "b", "directory": "/srv/x"}])
     with pytest.raises(Failure, match="program of two apps is 'a-worker-b'"):
-        second = {"name": "a-worker", "programs": [{"name": "b", "command": "x"}]}
+        second = {"name": "a-worker", "programs": [{"name": "b", "command": "x"}], "broker_database": 1}
         apps.describe_all([{"name": "a", "workers": [{"name": "b"}]}, second])
     with pytest.raises(Failure, match="celery_apps"):
         apps.describe_all({"name": "a"})
+
+
+def test_apps_may_not_share_a_queue():
+    with pytest.raises(Failure, match=r"apps a and b both read queue 'celery'.*broker_database: 1 in b"):
+        apps.describe_all([{"name": "a"}, {"name": "b"}])
+    apps.describe_all([{"name": "a"}, {"name": "b", "broker_database": 1}])
+    apps.describe_all([{"name": "a"}, {"name": "b", "workers": [{"queues": ["b"]}]}])
+    apps.describe_all([{"name": "a"}, {"name": "b", "environment": {"CELERY_BROKER_URL": "redis://elsewhere"}}])
+
+
+def test_the_brokers_url_has_the_apps_database():
+    app = apps.describe({"name": "mysite", "broker_database": 3})
+    url = apps.environment(app, app["beat"], "redis://:p%2Fw@h:6379/0")["CELERY_BROKER_URL"]
+    assert url == "redis://:p%2Fw@h:6379/3"
 
 
 def test_a_host_runs_only_its_part():
@@ -278,13 +292,13 @@ def test_the_projects_transport_options_are_kept():
 
 
 def test_a_release_is_code_and_requirements():
-    described = apps.describe_all([{"name": "one"}, {"name": "two"}])
+    described = [apps.describe({"name": "one"}), apps.describe({"name": "two"})]
     code, environments = [{"revision": "a" * 40}, {"skipped": True}], [{"revision": "b"}, {"revision": "c"}]
     assert apps.releases(described, code, environments) == {"one": "aaaaaaaaaaaa-b", "two": "c"}
 
 
 def test_proof():
-    described = apps.describe_all([{"name": "one"}, {"name": "two"}, {"name": "three", "beat": False}])
+    described = [apps.describe(app) for app in ({"name": "one"}, {"name": "two"}, {"name": "three", "beat": False})]
     ran = '{"task": "app.tasks.sum", "id": "x", "seconds": 3.04, "result": 5, "remark": null}'
     tasks = [{"stdout": ran}, {"skipped": True}, {"skipped": True}]
     assert apps.proof(described, tasks, [{"stdout": "fired"}, {"stdout": ""}, {"skipped": True}]) == [
