@@ -35,17 +35,18 @@ def is_remote(target) -> bool:
     return target.inventory is not None or target.hosts is not None
 
 
-def fan_out(target, argv, root: bool = False, timeout: float | None = 60, at_once: int = AT_ONCE):
+def fan_out(target, argv, root: bool = False, timeout: float | None = 60, at_once: int | None = AT_ONCE):
     """Run `celeryhost ARGV --json` on each host that the target means, and yield Answers as they arrive.
 
     `root`: the command needs root's rights there. `timeout`: seconds for each host, None for as long as it takes.
+    `at_once`: how many hosts, None for all, as a command needs that does not end by itself.
     A host that fails is one of the Answers and hides no other. Closing the generator (Ctrl-C too) ends the ssh
     processes, and with their output gone the remote side. Raises Failure when the inventory or the pattern is wrong.
     """
     shared = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
     words = [word for option, value in shared if value for word in (option, value)]
     hosts = targets(target.inventory, target.hosts)
-    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once)
+    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once or len(hosts))
 
 
 def command(host: Host, argv: list[str], root: bool = False) -> list[str]:

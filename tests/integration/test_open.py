@@ -7,14 +7,14 @@ import hashlib
 import json
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 
 import pytest
 from celeryhost import errors
-from conftest import PASSWORD, USER
+from conftest import PASSWORD, USER, wait_for
 from sshd import sshd
+from waiting import line
 
 
 @pytest.fixture
@@ -112,10 +112,10 @@ def test_tunnel_to_a_host_until_ctrl_c(daemon, host, browser, tmp_path):
     port = int(daemon.url.rpartition(":")[2])
     process = daemon.popen(*host, "-H", "board", "open", "--credentials", env=browser)
     try:
-        url = process.stdout.readline().strip()
+        url = line(process).strip()
         assert url.startswith("http://localhost:") and url != f"http://localhost:{port}/"  # the usual port is taken
-        assert process.stdout.readline() == f"user {USER}, password {PASSWORD}\n"
-        assert "Supervisor of board, until Ctrl-C" in process.stderr.readline()
+        assert line(process) == f"user {USER}, password {PASSWORD}\n"
+        assert "Supervisor of board, until Ctrl-C" in line(process, "stderr")
         assert (status_of(url), status_of(url, USER, PASSWORD)) == (401, 200)
         wait_for((tmp_path / "opened").exists)
         assert (tmp_path / "opened").read_text() == url
@@ -129,7 +129,7 @@ def test_tunnel_to_a_host_until_ctrl_c(daemon, host, browser, tmp_path):
 def test_tunnel_ends_with_a_celeryhost_that_is_killed(daemon, host):
     daemon.start()
     process = daemon.popen(*host, "-H", "board", "open", "--no-browser")
-    url = process.stdout.readline().strip()
+    url = line(process).strip()
     assert status_of(url) == 401
     process.kill()
     process.wait(20)
@@ -151,7 +151,7 @@ def test_port_of_the_tunnel_can_be_chosen(daemon, host):
         done = daemon.run(*host, "-H", "board", "open", "--no-browser", "--port", str(port))
         failed(done, errors.USAGE, f"port {port} of this machine: Address already in use; leave out --port")
     process = daemon.popen(*host, "-H", "board", "open", "--no-browser", "--port", str(port))
-    assert process.stdout.readline() == f"http://localhost:{port}/\n"
+    assert line(process) == f"http://localhost:{port}/\n"
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
 
@@ -167,10 +167,3 @@ def test_where_a_page_is_can_be_asked_of_a_host(daemon, host):
     daemon.start()
     data = json.loads(daemon.run(*host, "-H", "board", "open", "--json").stdout)
     assert (data["host"], data["port"]) == ("board", int(daemon.url.rpartition(":")[2]))
-
-
-def wait_for(truth, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.02)

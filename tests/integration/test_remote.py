@@ -7,14 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from celeryhost import errors
 from celeryhost.cli import Target
 from celeryhost.remote import DATA, ENDED, FAILURE, SAID, fan_out
+from conftest import wait_for
 from sshd import sshd
+from waiting import line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +27,7 @@ if argv[0] == "echo":
     print(json.dumps({{"argv": argv, "uid": os.getuid()}}))
 elif argv[0] == "code":
     print("celeryhost: you may not; use sudo", file=sys.stderr)
-    sys.exit(int(argv[1]))
+    sys.exit(int(argv[2]))
 elif argv[0] == "noise":
     print("Welcome!")
     print(json.dumps({{"n": 1}}), flush=True)
@@ -89,7 +90,7 @@ def test_every_word_arrives_as_it_is(echo, tmp_path):
     target = inventory(tmp_path, one=echo)
     for root in (False, True):
         [(_, kind, value), end] = answers(target, "echo", *HOSTILE, root=root)
-        assert (kind, value["argv"]) == (DATA, ["echo", *HOSTILE, "--json"])
+        assert (kind, value["argv"]) == (DATA, ["echo", "--json", *HOSTILE])
         assert end == ("one", ENDED, errors.OK)
 
 
@@ -172,15 +173,8 @@ for answer in fan_out(Target({target.inventory!r}, None, None, None, None), ["fo
     print(answer.value["pid"], flush=True)
 """
     here = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    remote = [int(here.stdout.readline()) for _ in range(2)]
+    remote = [int(line(here)) for _ in range(2)]
     assert all(os.path.exists(f"/proc/{pid}") for pid in remote)
     here.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in here.communicate(timeout=10)[1]
     wait_for(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in remote))
-
-
-def wait_for(truth, seconds: float = 20):
-    end = time.monotonic() + seconds
-    while not truth():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.02)
