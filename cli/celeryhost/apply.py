@@ -87,7 +87,7 @@ def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = Fa
     ahead: users, folders, even a Supervisor that do not exist yet are taken for granted, and named in `warnings`.
     Raises Failure (USAGE) when supervisord would refuse the text; DENIED.
     """
-    down, pid, pending = None, None, None
+    down = pid = None
     try:
         pid = supervisor.call("getPID")
     except Failure as failure:
@@ -101,35 +101,25 @@ def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = Fa
         if failure.code != DOWN or not lenient:
             raise
         return plan_ahead(file, failure)
-    own = {
-        name
-        for reading in (now, then)
-        for name, group in reading.groups.items()
-        if set(group["sections"]) & set(reading.sections.get(conffile.canonical(file.path), ()))
-    }
+    differences = {} if now.failure else _differences(now.groups, then.groups)
+    own = {*differences, *_defined(now, file.path), *_defined(then, file.path)}
     if now.failure and stored:  # the file itself may be what supervisord refuses
         own |= conffile.groups(stored[0])
-    differing = {name: _difference(now.groups.get(name), then.groups.get(name)) for name in {*now.groups, *then.groups}}
-    own |= {name for name, options in differing.items() if options and not now.failure}
-    if not down and not now.failure:
-        pending = _pending(supervisor)
+    pending = None if down or now.failure else _pending(supervisor)
     running = [] if down else processes(supervisor)
-    actions = _actions(pending) if pending else {}
-    active = {process.group for process in running}
-    changes, unchanged, sure = [], [], set()
-    wanted = own & set(then.groups) if mend is True else set(mend or ()) & own
+    wanted = own & set(then.groups) if mend is True else own & set(mend or ())
     drifted = {process.group for process in _drifted(running, pending, wanted)}
+    active = {process.group for process in running}
+    actions = _actions(pending) if pending else {}
+    changes, unchanged = [], []
     for name in sorted(own):
-        options = {} if now.failure else differing.get(name) or {}
+        options = differences.get(name) or (pending.options.get(name, {}) if pending else {})
         if name not in then.groups:
-            if name in active:
-                changes.append(Change(name, REMOVE, {}))
+            changes += [Change(name, REMOVE, {})] if name in active else []
         elif name not in active:
             changes.append(Change(name, ADD, {}))
-        elif options or now.failure or actions.get(name) == CHANGE:
-            changes.append(Change(name, CHANGE, options or (pending.options.get(name, {}) if pending else {})))
-            if options and name not in actions:
-                sure.add(name)
+        elif now.failure or name in differences or actions.get(name) == CHANGE:
+            changes.append(Change(name, CHANGE, options))
         elif name in drifted:
             changes.append(Change(name, START, {}))
         else:
@@ -137,7 +127,9 @@ def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = Fa
     foreign = sorted(set(actions) - own)
     if foreign:
         warnings = [*warnings, f"changes of other files are left alone: {', '.join(foreign)}"]
-    return Plan(changes, unchanged, foreign, warnings, file, stored, down, frozenset(sure), frozenset(wanted))
+    # What ran as the files were changes for certain; of the rest supervisord decides once the file is there.
+    sure = frozenset(set(differences) & active & set(then.groups) - set(actions))
+    return Plan(changes, unchanged, foreign, warnings, file, stored, down, sure, frozenset(wanted))
 
 
 def plan_ahead(file: File, down: Failure) -> Plan:
@@ -298,16 +290,28 @@ def _unborn(group: str, name: str) -> Process:
 # What differs
 
 
-def _difference(old: dict | None, new: dict | None) -> dict:
-    """{option: [old, new]} between two groups as conffile reads them; values of an environment are masked."""
-    if old is None or new is None or old == new:
-        return {} if old == new else {"group": [bool(old), bool(new)]}
+def _defined(reading: conffile.Reading, path: str) -> set[str]:
+    """The groups that a file has a part in."""
+    sections = set(reading.sections.get(conffile.canonical(path), ()))
+    return {name for name, group in reading.groups.items() if sections & set(group["sections"])}
+
+
+def _differences(old: dict, new: dict) -> dict[str, dict]:
+    """{group: its options that differ, as in Change} for all not the same in both; none where only one has it."""
+    return {
+        name: _difference(old[name], new[name]) if name in old and name in new else {}
+        for name in {*old, *new}
+        if old.get(name) != new.get(name)
+    }
+
+
+def _difference(old: dict, new: dict) -> dict:
     options = _shown(old["settings"], new["settings"])
     if sorted(old["processes"]) != sorted(new["processes"]):
         options["processes"] = [", ".join(sorted(old["processes"])), ", ".join(sorted(new["processes"]))]
     for name in set(old["processes"]) & set(new["processes"]):
         options |= _shown(old["processes"][name], new["processes"][name])
-    return options or {"section": [", ".join(old["sections"]), ", ".join(new["sections"])]}
+    return options
 
 
 def _shown(old: dict, new: dict) -> dict:
