@@ -11,6 +11,7 @@ import re
 import stat
 from collections import deque, namedtuple
 from contextlib import suppress
+from heapq import merge
 from itertools import chain
 from time import monotonic, time
 
@@ -32,27 +33,33 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 
 
 def rotated(path: str) -> list[Rotated]:
-    """The rotated files of a log, newest first: `.1`, `.2.gz`, and dated as logrotate and Python's handlers do."""
+    """The rotated files of a log, newest first: `.1`, `.2.gz`, and dated as logrotate and Python's handlers do.
+
+    Each way of naming tells its own order; where several were used, by one rotator after another, mtimes join them.
+    """
     folder, name = os.path.split(path)
-    stem, ext = os.path.splitext(name)
-    name, stem, ext = map(re.escape, (name, stem, ext))
-    # A date of eight digits tells worker-20261122.log from the log of a worker called 2.
-    numbered = re.compile(
+    name, stem, ext = map(re.escape, (name, *os.path.splitext(name)))
+    # A date of eight digits tells worker-20261122.log from the log of a worker called 2. A .backup is what logrotate's
+    # `create` makes of a file that the writer has made anew before it could.
+    named = re.compile(
         rf"(?:{name}\.|{name}-(?=\d{{8}})|{stem}\.(?=\d+{ext}\b)|{stem}-(?=\d{{8}}))"
-        rf"(\d[\d_:T-]*)(?:{ext})?(\.gz|\.bz2|\.xz)?"
+        rf"(\d[\d_:T-]*)(?:{ext})?(\.backup)?(\.gz|\.bz2|\.xz)?"
     )
-    found = {}
+    ways: dict[str, dict] = {}
     try:
         with os.scandir(folder or ".") as entries:
             for entry in entries:
-                if (match := numbered.fullmatch(entry.name)) and (file := _rotated(entry)):
-                    numbers = tuple(map(int, re.findall(r"\d+", match[1])))
-                    newest = numbers if len(numbers) == 1 and numbers[0] < 100000 else (0, *(-n for n in numbers))
+                if (match := named.fullmatch(entry.name)) and (file := _rotated(entry)):
+                    when, backup, packed = match.groups(default="")
+                    numbered = when.isdigit() and len(when) < 6
+                    order = (int(when),) if numbered else tuple(-int(part) for part in re.findall(r"\d+", when))
+                    way = "numbered" if numbered else re.sub(r"\d", "0", when) + backup
                     # While it is being compressed both are there, and the compressed one is not whole.
-                    found.setdefault(newest, {})[match[2] or ""] = file
+                    ways.setdefault(way, {}).setdefault(order, {})[packed] = file
     except OSError:
         return []
-    return [min(forms.items())[1] for _, forms in sorted(found.items())]
+    sorted_ways = [[min(forms.items())[1] for _, forms in sorted(files.items())] for _, files in sorted(ways.items())]
+    return list(merge(*sorted_ways, key=lambda file: -file.written))
 
 
 def _rotated(entry) -> Rotated | None:
@@ -90,6 +97,7 @@ class LogFile:
         self.warn = warn
         self.seen = time()  # when `path` last was what `tail` reads
         self.late: list[_Tail] = []
+        self.known = {file[1:] for file in rotated(path)}  # what is no news: (identity, written)
         self.clock: float | None = None
         self.refused: int | None = None  # the errno, told once
         self._state = None
@@ -247,6 +255,8 @@ class LogFile:
         known = state and (state.st_size, state.st_mtime_ns)
         try:
             if self.tail and (moved or known is None or known != self._state):
+                if not moved:
+                    self._expect_content()
                 yield from self._dated(self.tail.lines())
             self._state = known
         except _Truncated:
@@ -265,11 +275,22 @@ class LogFile:
             self.clock = stamp(line, self.shift) or self.clock or time()
             yield self.clock, line
 
+    def _expect_content(self) -> None:
+        """Raises _Truncated if the file was empty, was written, copied and is truncated again: only a copy can tell."""
+        if self.tail.offset or self.tail.head:
+            return
+        self.tail.look()
+        copies, _ = self._missed(rotated(self.path), self.tail.fd, True)
+        for fd, _ in copies:
+            os.close(fd)
+        if copies:
+            raise _Truncated
+
     def _go_on(self, truncated: bool = False):
         """Read every file that came after the one read so far, and stay with the newest."""
         before, now = self.tail, time()
         try:
-            files = self._successors()
+            files = self._successors(truncated)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -291,7 +312,7 @@ class LogFile:
         for tail in [before] if truncated else self.late[:-LATE_FILES]:
             self._close(tail)
 
-    def _successors(self) -> list[tuple[int, int]]:
+    def _successors(self, truncated: bool) -> list[tuple[int, int]]:
         """`(descriptor, offset)` of what is to be read after `tail`, oldest first, the current file last.
 
         Nothing while the files change too fast to be sure of: what is open stays open, and the next look will tell.
@@ -299,29 +320,40 @@ class LogFile:
         for _ in range(50):  # until no rotation came in between
             current = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             before = rotated(self.path)
-            missed = self._missed(before)
+            missed, count = self._missed(before, current, truncated)
             identity = _identity(os.fstat(current))
-            read = slice(len(missed) + 1)
-            if rotated(self.path)[read] == before[read] and all(file.identity != identity for file in before):
+            if rotated(self.path)[:count] == before[:count] and all(file.identity != identity for file in before):
+                self.known = {file[1:] for file in before}
                 return [*missed, (current, 0)]
             for fd, _ in [*missed, (current, 0)]:
                 os.close(fd)
         return []
 
-    def _missed(self, files: list[Rotated]) -> list[tuple[int, int]]:
-        """Rotated files with something unread: written after `path` was last seen to be what `tail` reads."""
+    def _missed(self, files: list[Rotated], current: int, truncated: bool) -> tuple[list[tuple[int, int]], int]:
+        """`(descriptor, offset)` of rotated files with something unread, oldest first, and how many files tell so.
+
+        They were written after `path` was last seen to be what `tail` reads, and are newer than what it was before.
+        """
         found = []
-        for file in files:
+        count = 0
+        late = [tail.identity for tail in self.late]
+        own = self.tail and self.tail.identity
+        for count, file in enumerate(files, 1):  # noqa: B007 - used after the loop
             written = file.written + (file.written == int(file.written))  # some file systems keep whole seconds
-            if written < self.seen - SLACK or (self.tail and file.identity == self.tail.identity):
+            if written < self.seen - SLACK or file[1:] in self.known or file.identity in late:
+                break
+            if file.identity == own and not truncated:
                 break
             if (fd := _descriptor(file)) is None:
                 continue
-            offset = self.tail.place_in(fd) if self.tail else None
+            offset = 0 if file.identity == own else self.tail.place_in(fd) if own else None
+            if offset is None and own == _identity(os.fstat(current)) and _is_beginning(fd, current):
+                os.close(fd)  # the next copy, before the next truncation
+                continue
             found.insert(0, (fd, offset or 0))
             if offset is not None:
                 break
-        return found
+        return found, count
 
     def _forget_late(self) -> None:
         """Drop rotated files that nobody writes to any more: the current one has lines, and theirs are old."""
@@ -349,10 +381,14 @@ class _Tail:
         self.offset = offset
         self.before = before
         self.identity = _identity(os.fstat(fd))
-        self.head = os.pread(fd, min(self.HEAD, offset), 0)
+        self.look()
         self.mark = os.pread(fd, min(self.MARK, offset), max(0, offset - self.MARK))
         self.pending = b""
         self.grown = monotonic()
+
+    def look(self) -> None:
+        """Remember what the file begins with: a copy of it is known by that."""
+        self.head = os.pread(self.fd, self.HEAD, 0)
 
     def lines(self):
         """Yield the lines that have become complete; raises _Truncated."""
@@ -360,7 +396,7 @@ class _Tail:
             # The bytes before the new ones prove that this is still the file that was read: it may have been truncated
             # and have grown past `offset` again.
             data = os.pread(self.fd, len(self.mark) + BLOCK, self.offset - len(self.mark))
-            if not data.startswith(self.mark):
+            if not data.startswith(self.mark if self.offset else self.head):
                 raise _Truncated
             data = data[len(self.mark) :]
             if not data:
@@ -377,8 +413,8 @@ class _Tail:
             else:
                 self.pending = begun
             self.before = None
-        if len(self.head) < self.HEAD and self.offset == len(self.head):
-            self.head += data[: self.HEAD - len(self.head)]
+        if self.offset <= len(self.head) < self.HEAD:
+            self.head = (self.head[: self.offset] + data)[: self.HEAD]
         self.offset += len(data)
         self.mark = (self.mark + data)[-self.MARK :]
         self.grown = monotonic()
@@ -424,6 +460,16 @@ def _descriptor(file: Rotated) -> int | None:
 def _bare(line: bytes) -> bytes:
     """Without its end, and without the hole that a writer leaves at the start of a file truncated under it."""
     return line.rstrip(b"\r\n").lstrip(b"\0")
+
+
+def _is_beginning(fd: int, other: int) -> bool:
+    """Whether all of one file is what another begins with."""
+    place = 0
+    while block := os.pread(fd, BLOCK, place):
+        if os.pread(other, len(block), place) != block:
+            return False
+        place += len(block)
+    return place > 0
 
 
 def _pieces(stream, start: int, end: float):

@@ -84,6 +84,14 @@ def test_rotated_files_newest_first(tmp_path):
             assert found == names
 
 
+def test_ways_of_naming_are_joined_by_their_times(path):
+    for second, name in enumerate((".2", ".1", "-20261121", "-20261122", "-2026112218.backup")):
+        write(path + name, [second])
+    assert [file.path.removeprefix(path) for file in rotated(path)] == [
+        "-2026112218.backup", "-20261122", "-20261121", ".1", ".2",
+    ]  # fmt: skip
+
+
 def test_a_file_that_is_being_compressed_counts_once(tmp_path):
     (tmp_path / "w.log.1").write_text("whole\n")
     (tmp_path / "w.log.1.gz").write_text("half")
@@ -281,20 +289,76 @@ def test_renamed_and_compressed_at_once(path, opened):
     assert texts(opened.poll()) == expected([10, 11, 12, 20])
 
 
+def test_a_writer_quicker_than_logrotates_create(path, opened):
+    """It finds no file and makes one; logrotate puts that aside and makes another."""
+    write(f"{path}-20200101", [1])
+    add(path, [10])
+    rename(path)
+    add(path, [20])
+    os.rename(path, f"{path}-2026112218.backup")
+    add(path, [30])
+    assert texts(opened.poll()) == expected([10, 20, 30])
+    rename(path)
+    add(path, [40])
+    rename(path)
+    add(path, [50])
+    assert texts(opened.poll()) == expected([40, 50]), "the one put aside is no news any more, and hides none"
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_copied_and_truncated(path, opened, times):
     for turn in range(times):
         add(path, range(10 * turn + 10, 10 * turn + 15))
-        for number in range(8, 0, -1):
-            if os.path.exists(f"{path}.{number}"):
-                os.replace(f"{path}.{number}", f"{path}.{number + 1}")
-        shutil.copyfile(path, f"{path}.1")
-        os.truncate(path, 0)
+        copy_and_truncate(path)
     wanted = [number for turn in range(times) for number in range(10 * turn + 10, 10 * turn + 15)]
     add(path, [900])
     assert texts(opened.poll()) == expected([*wanted, 900])
     add(path, [901])
     assert texts(opened.poll()) == expected([901])
+
+
+def copy_and_truncate(path):
+    for number in range(8, 0, -1):
+        if os.path.exists(f"{path}.{number}"):
+            os.replace(f"{path}.{number}", f"{path}.{number + 1}")
+    shutil.copyfile(path, f"{path}.1")
+    os.truncate(path, 0)
+
+
+def test_written_copied_and_truncated_while_it_was_seen_empty(path, opened):
+    copy_and_truncate(path)
+    assert texts(opened.poll()) == []
+    for number in (10, 20, 30):
+        add(path, [number])
+        copy_and_truncate(path)
+        assert texts(opened.poll()) == expected([number])
+    add(path, [40])
+    copy_and_truncate(path)
+    add(path, [50])
+    assert texts(opened.poll()) == expected([40, 50])
+
+
+def test_seen_between_the_copy_and_its_truncation(path, opened):
+    add(path, [10])
+    copy_and_truncate(path)
+    add(path, [20])
+    os.replace(f"{path}.1", f"{path}.2")
+    shutil.copyfile(path, f"{path}.1")
+    assert texts(opened.poll()) == expected([10, 20])
+    os.truncate(path, 0)
+    add(path, [30])
+    assert texts(opened.poll()) == expected([30])
+
+
+def test_a_late_writer_while_the_new_file_is_empty(path, opened):
+    with open(path, "ab", buffering=0) as log:
+        rename(path)
+        add(path, [])
+        assert texts(opened.poll()) == []
+        log.write(line(10) + b"\n")
+        assert texts(opened.poll()) == expected([10])
+        add(path, [20])
+        assert texts(opened.poll()) == expected([20])
 
 
 def test_truncated_after_all_was_read(path, opened):
