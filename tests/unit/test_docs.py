@@ -1,0 +1,48 @@
+"""The documentation of variables has every key that there is, with its default, and no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from celeryhost import apps
+
+TOP = Path(__file__).parents[2]
+TEXT = (TOP / "docs" / "variables.md").read_text()
+
+
+def section(title):
+    return TEXT.split(f"{title}\n", 1)[1].split("\n##", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "defaults"),
+    [
+        ("## An app", apps.APP),
+        ("### `workers`", apps.WORKER),
+        ("### `beat`", apps.BEAT),
+        ("### `programs`", apps.PROGRAM),
+        ("### `verify`", apps.VERIFY),
+    ],
+)
+def test_each_key_with_its_default(title, defaults):
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", section(title), re.MULTILINE))
+    assert list(documented) == list(defaults)
+    for key, default in defaults.items():
+        if default is not None:
+            assert yaml.safe_load(documented[key].strip("`")) == default, key
+
+
+def test_settings_that_every_worker_is_given():
+    assert all(name in section("### `workers`") for name in apps.WORKER_SETTINGS)
+
+
+def test_each_variable_of_each_role():
+    documented = {}
+    for role, names in re.findall(r"^\| (\w+) \| (`.*`) \|$", section("## The roles"), re.MULTILINE):
+        documented[role] = set(re.findall(r"`(\w+)`", names))
+    specs = {
+        path.parts[-3]: set(yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"])
+        for path in TOP.glob("roles/*/meta/argument_specs.yml")
+    }
+    assert documented == specs
