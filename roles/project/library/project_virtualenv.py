@@ -177,11 +177,15 @@ class Environment:
             fresh = True
         self.clean()
         code, output = self.run(*pip, *requirements)
-        if code and not fresh and not explained(output, redis):
+        if code > 0 and not fresh and not explained(output, redis):
             self.make(clear=True)
             self.clean()
             code, output = self.run(*pip, *requirements)
         shutil.rmtree(os.path.join(self.path, ".tmp"), ignore_errors=True)
+        if code < 0:
+            raise Unfit(
+                f"pip was killed by signal {-code}, 9 often for want of memory: add swap or stop something, run again"
+            )
         if code:
             raise Unfit(explained(output, redis) or f"pip: {last(output)}")
         if not self.versions():
