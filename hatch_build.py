@@ -11,7 +11,7 @@ TREE = (
     "inventory/example",
     "inventory/local",
     "playbooks",
-    "plugins",
+    "cli/callback_plugins",
     "roles",
     "templates",
 )
