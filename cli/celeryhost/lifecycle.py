@@ -43,7 +43,8 @@ PROGRESS = 5  # seconds between two `waiting` events of a program
 TAIL = 10  # lines of the log of what failed
 STOP_MARGIN = 10  # seconds that supervisord may take to kill what outlived its stopwaitsecs
 START_MARGIN = 30  # seconds beyond startsecs, for what starts at its second or third try
-UNTOLD = {"stopwaitsecs": 600, "startsecs": 60, "command": ""}  # where supervisord does not tell its settings (3.x)
+# Where supervisord does not tell its settings: 3.x knows no more than the priorities.
+UNTOLD = {"stopwaitsecs": 600, "startsecs": 60, "command": "", "group_prio": 999, "process_prio": 999}
 LONGEST_REST = 0.25  # seconds; supervisord has one thread, and other things to do than to tell how they go
 TOGETHER = 0.005  # seconds that a look is put off to share its round trip with others
 # Programs stopped in one round. Stopping 100 at once would leave the last of them down until 99 others are started.
@@ -147,7 +148,7 @@ class _Plan:
         return self.settings.get((process.group, process.process), UNTOLD).get(key)
 
     def priority(self, process: Process):
-        return self.setting(process, "group_prio") or 999, self.setting(process, "process_prio") or 999
+        return self.setting(process, "group_prio"), self.setting(process, "process_prio")
 
     def ask_for_tasks(self, chosen: list[Process]):
         workers = {p: self.setting(p, "command") for p in chosen if p.state in ALIVE and self.is_worker(p)}
@@ -158,7 +159,7 @@ class _Plan:
 
     def is_worker(self, process: Process) -> bool:
         words = self.setting(process, "command").split()
-        return "worker" in words and any("celery" in word for word in words)
+        return "worker" in words and any(word.rpartition("/")[2] == "celery" for word in words)
 
     def limit(self, seconds: float) -> float:
         """The moment (monotonic) until which a step that may take `seconds` from now is waited for."""
@@ -194,10 +195,10 @@ class _Plan:
             yield Event(time.time(), group, "failed", _reason(result))
             return
         yield Event(time.time(), group, "added")
-        now = yield ("getAllProcessInfo",)
-        for process in map(from_info, now if self.wait else ()):
-            if process.group == group:
-                yield from self.await_start(process)
+        for member in [name for owner, name in self.settings if owner == group and self.wait]:
+            info = yield "getProcessInfo", f"{group}:{member}"
+            if not isinstance(info, Fault):
+                yield from self.await_start(from_info(info))
 
     def remove(self, group: str, members: list[Process]):
         """Course: stop all members, then remove the group; returns whether it is gone."""
