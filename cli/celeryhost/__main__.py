@@ -42,7 +42,10 @@ def _click() -> int:
         import site  # the host's launcher runs without site-packages (-S) until something needs them
 
         site.main()
-        import click
+        try:
+            import click
+        except ImportError:
+            raise Failure("click is missing", FAILED, "install it: apt-get install python3-click") from None
 
     from .cli import cli
 
