@@ -90,6 +90,11 @@ def test_status_of_all_with_one_down(hosts):
     ]
 
 
+def test_no_host_answers(hosts):
+    done = hosts.run("-H", "down", "status")
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (errors.UNREACHABLE, "", 1)
+
+
 def test_a_host_whose_supervisord_is_down_hides_no_other(hosts):
     hosts.cloud.end()
     done = hosts.run("-H", "board,cloud", "status")

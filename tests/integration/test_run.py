@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
+from sshd import sshd
 
 PASSWORD = "pass%word"
 CELERY = Path(sys.executable).with_name("celery")
@@ -159,6 +160,27 @@ def test_a_task_gives_its_result(shop):
     failed(shop.run("shop.add", "--app", "shp"), errors.UNKNOWN, "no app 'shp'", "did you mean 'shop'")
     assert shop.run("shop.add", "--kwargs", "[1]").returncode == errors.USAGE
     assert shop.run("shop.add", "--timeout", "0").returncode == errors.USAGE
+
+
+def test_a_task_on_hosts(shop, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    shop.program().start()
+    with sshd(folder / "sshd") as host:
+        (folder / "hosts.json").write_text(
+            json.dumps({"all": {"hosts": {"up": host, "no": {**host, "ansible_port": 1}}}})
+        )
+        options = ["-i", str(folder / "hosts.json"), "-c", str(shop.daemon.config)]
+        done = shop.daemon.run(*options, "-H", "up", "run", "shop.add", "--kwargs", '{"y": -3}', "--", "-2")
+        assert (done.returncode, done.stdout) == (0, "up: -5\n"), done.stderr
+        done = shop.daemon.run(*options, "run", "--json", "shop.show", "it's; two")
+        assert done.returncode == errors.UNREACHABLE
+        [found] = json.loads(done.stdout)["hosts"]
+        assert (found["host"], found["result"][0]) == ("up", ["it's; two"])
+        done = shop.daemon.run(*options, "-H", "up", "run", "shop.fail")
+        assert (done.returncode, done.stdout) == (errors.FAILED, "")
+        assert done.stderr.startswith("celeryhost: up: shop-worker: shop.fail failed: ")
 
 
 def test_without_a_result_backend_the_counters_prove_it(shop):

@@ -82,7 +82,8 @@ def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
     pairs = [(Row(*map(data.get, Row._fields)), host) for host in sorted(found) for data in found[host]["programs"]]
     host_of = {id(row): host for row, host in pairs}
     rows = status_view.ordered([row for row, _ in pairs], sort)
-    print("\n".join(status_view.lines(rows, [host_of[id(row)] for row in rows])))
+    if found:  # else each host said what is wrong
+        print("\n".join(status_view.lines(rows, [host_of[id(row)] for row in rows])))
     sys.stdout.flush()
     for host in sorted(found):
         if hint := status_view.advice(found[host]["changes"]):
