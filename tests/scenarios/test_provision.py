@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 
@@ -22,3 +23,14 @@ def test_one_command(host, init, root):
 
     second = bare.ssh("cd celeryhost && ./celeryhost provision")
     assert set(re.findall(r"changed=(\d+)", second.stdout)) == {"0"}
+
+    spawned = starts(bare)
+    inventory = "inventory/local/group_vars/all.yml"
+    bare.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    workers: [{{concurrency: 1}}]/' {inventory}")
+    bare.ssh("cd celeryhost && ./celeryhost provision")
+    assert starts(bare) - spawned == Counter({"mysite-worker": 1})
+
+
+def starts(host):
+    """How often supervisord has started each program, from its log."""
+    return Counter(re.findall(r"spawned: '(\S+)'", host.ssh("cat /var/log/supervisor/supervisord.log").stdout))
