@@ -280,15 +280,15 @@ class LogFile:
         if self.tail.offset or self.tail.head:
             return
         self.tail.look()
-        copies, _ = self._missed(rotated(self.path), self.tail.fd, True)
-        for fd, _ in copies:
+        missed, *_ = self._missed(rotated(self.path), self.tail.fd, True)
+        for fd, _ in missed:
             os.close(fd)
-        if copies:
+        if missed:
             raise _Truncated
 
     def _go_on(self, truncated: bool = False):
         """Read every file that came after the one read so far, and stay with the newest."""
-        before, now = self.tail, time()
+        now = time()
         try:
             files = self._successors(truncated)
         except FileNotFoundError:
@@ -309,7 +309,8 @@ class LogFile:
             with suppress(_Truncated):  # once more: the next poll finds out
                 yield from self._dated(self.tail.lines())
         self._state = None
-        for tail in [before] if truncated else self.late[:-LATE_FILES]:
+        # Nobody writes to copies any more.
+        for tail in self.late[-len(files) :] if truncated else self.late[:-LATE_FILES]:
             self._close(tail)
 
     def _successors(self, truncated: bool) -> list[tuple[int, int]]:
@@ -320,22 +321,21 @@ class LogFile:
         for _ in range(50):  # until no rotation came in between
             current = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             before = rotated(self.path)
-            missed, count = self._missed(before, current, truncated)
+            missed, copies, count = self._missed(before, current, truncated)
             identity = _identity(os.fstat(current))
             if rotated(self.path)[:count] == before[:count] and all(file.identity != identity for file in before):
-                self.known = {file[1:] for file in before}
+                self.known = {file[1:] for file in before if file not in copies}
                 return [*missed, (current, 0)]
             for fd, _ in [*missed, (current, 0)]:
                 os.close(fd)
         return []
 
-    def _missed(self, files: list[Rotated], current: int, truncated: bool) -> tuple[list[tuple[int, int]], int]:
-        """`(descriptor, offset)` of rotated files with something unread, oldest first, and how many files tell so.
-
-        They were written after `path` was last seen to be what `tail` reads, and are newer than what it was before.
+    def _missed(self, files: list[Rotated], current: int, truncated: bool):
+        """Rotated files with something unread: written after `path` was last seen to be what `tail` reads, and newer
+        than what it was before. Returns their `(descriptor, offset)`, oldest first; which of `files` are the beginnings
+        of copies of the current one, its next truncation to come; and how many of `files` tell so.
         """
-        found = []
-        count = 0
+        found, copies, count = [], [], 0
         late = [tail.identity for tail in self.late]
         own = self.tail and self.tail.identity
         for count, file in enumerate(files, 1):  # noqa: B007 - used after the loop
@@ -348,12 +348,13 @@ class LogFile:
                 continue
             offset = 0 if file.identity == own else self.tail.place_in(fd) if own else None
             if offset is None and own == _identity(os.fstat(current)) and _is_beginning(fd, current):
-                os.close(fd)  # the next copy, before the next truncation
+                os.close(fd)
+                copies.append(file)
                 continue
             found.insert(0, (fd, offset or 0))
             if offset is not None:
                 break
-        return found, count
+        return found, copies, count
 
     def _forget_late(self) -> None:
         """Drop rotated files that nobody writes to any more: the current one has lines, and theirs are old."""
@@ -469,7 +470,7 @@ def _is_beginning(fd: int, other: int) -> bool:
         if os.pread(other, len(block), place) != block:
             return False
         place += len(block)
-    return place > 0
+    return True
 
 
 def _pieces(stream, start: int, end: float):

@@ -35,12 +35,12 @@ start = time.time()
 for number in range(int(count)):
     time.sleep(max(0, start + number / 1000 - time.time()))
     logging.info("line %d", number)
-    if rotate and number % 100 == 99:
+    if rotate and number % 200 == 199:
         subprocess.run(rotate, check=True, timeout=20)
 if kind == "stdout":
     time.sleep(600)
 """
-LINES = 2100  # with a rotation after about every hundred
+LINES = 2100  # with a rotation after one or two hundred
 
 logrotate = pytest.mark.skipif(not shutil.which("logrotate"), reason="needs logrotate (apt-get install logrotate)")
 

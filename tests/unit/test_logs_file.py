@@ -361,6 +361,15 @@ def test_a_late_writer_while_the_new_file_is_empty(path, opened):
         assert texts(opened.poll()) == expected([20])
 
 
+def test_no_descriptor_of_a_copy_is_left_open(path, opened):
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(10):
+        add(path, [10 * number, 10 * number + 1])
+        copy_and_truncate(path)
+        assert texts(opened.poll()) == expected([10 * number, 10 * number + 1])
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_truncated_after_all_was_read(path, opened):
     """The copy holds nothing new then, although it was written just now."""
     shutil.copyfile(path, f"{path}.1")
