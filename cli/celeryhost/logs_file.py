@@ -97,6 +97,7 @@ class LogFile:
         self.warn = warn
         self.seen = time()  # when `path` last was what `tail` reads
         self.late: list[_Tail] = []
+        self.past: deque[_Tail] = deque(maxlen=2 * LATE_FILES)  # to know them again when they are compressed
         self.known = {file[1:] for file in rotated(path)}  # what is no news: (identity, written)
         self.clock: float | None = None
         self.refused: int | None = None  # the errno, told once
@@ -305,6 +306,7 @@ class LogFile:
         for fd, offset in files:
             if self.tail:
                 self.late.append(self.tail)
+                self.past.append(self.tail)
             self.tail = _Tail(fd, offset, self.tail)
             with suppress(_Truncated):  # once more: the next poll finds out
                 yield from self._dated(self.tail.lines())
@@ -346,6 +348,9 @@ class LogFile:
                 break
             if (fd := _descriptor(file)) is None:
                 continue
+            if _is_compressed(file.path) and any(tail.place_in(fd) is not None for tail in self.past):
+                os.close(fd)
+                break
             offset = 0 if file.identity == own else self.tail.place_in(fd) if own else None
             if offset is None and own == _identity(os.fstat(current)) and _is_beginning(fd, current):
                 os.close(fd)

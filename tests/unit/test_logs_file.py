@@ -370,6 +370,18 @@ def test_no_descriptor_of_a_copy_is_left_open(path, opened):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.parametrize("rotate", [rename, copy_and_truncate])
+def test_compressed_while_the_new_file_is_empty(path, opened, rotate):
+    """A compressed file is a new one, with the time of the old."""
+    add(path, [10])
+    rotate(path)
+    add(path, [])
+    assert texts(opened.poll()) == expected([10])
+    compress(f"{path}.1")
+    add(path, [20])
+    assert texts(opened.poll()) == expected([20])
+
+
 def test_truncated_after_all_was_read(path, opened):
     """The copy holds nothing new then, although it was written just now."""
     shutil.copyfile(path, f"{path}.1")

@@ -194,7 +194,7 @@ def _on_hosts(target, argv, follow, printer) -> int:
     lines = defaultdict(list)
     code = each(target, argv, lambda host, line: lines[host].append((host, _line(line))))
     printer.know({line.program for found in lines.values() for _, line in found}, lines)
-    for host, line in merge(*lines.values(), key=lambda found: found[1].time):
+    for host, line in merge(*(found for _, found in sorted(lines.items())), key=lambda found: found[1].time):
         printer.write(host, line)
     return code
 
