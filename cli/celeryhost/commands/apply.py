@@ -71,7 +71,7 @@ def _on_hosts(target, names, dry_run: bool, printer: Printer, timeout) -> int:
             printer.show(lifecycle.Event(*(data.get(field) for field in lifecycle.Event._fields)), host)
 
     options = [*(["--dry-run"] if dry_run else []), *([f"--timeout={timeout:g}"] if timeout else [])]
-    return each(target, ["apply", *options, "--", *names], show, root=True, timeout=None)
+    return each(target, ["apply", *options, "--", *names], show, timeout=None)
 
 
 def _show(plan: dict, printer: Printer, host: str | None = None):
