@@ -3,11 +3,13 @@
     cd DIRECTORY && ENVIRONMENT python -c "$(cat task_script.py)" < request.json
 
 With `-c` the first place of modules is the working directory, as for `celery -A`, and not the folder of this file.
+schedule_script.py builds on it.
 Needs Python 3.8 and Celery 5.2 or later. The request, one JSON object on stdin:
 
     app       as in `celery -A`
     task      name; null: Celery's own `celery.accumulate`, in a queue that a worker really reads
     args      list, kwargs: object; what the task gets
+    sending   options of apply_async; may be left out
     timeout   seconds until a worker must have answered and the result be there
     options   {"broker": …, "result_backend": …}, what the worker's command line overrides; may be left out
     settings  the worker's settings after `--`; may be left out
@@ -21,7 +23,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import sysconfig
 import time
+import traceback
 
 # project: it does not load; broker: not reached; silent: no worker answers; unknown: no worker knows the task;
 # arguments: they do not fit; failed: the task raised; timeout: no result in time; backend: the result is not readable.
@@ -54,7 +58,7 @@ def answer(request: dict) -> dict:
     reach_broker(app)
     end = time.monotonic() + request["timeout"]
     workers = registered(app, min(REPLY_SECONDS, request["timeout"]), 1)
-    name, options = request["task"], {}
+    name, options = request["task"], request.get("sending") or {}
     if name is None:
         name = DEFAULT_TASK
         options = {"queue": queue_of(app, sorted(workers)[0])}
@@ -83,8 +87,27 @@ def load(request: dict):
             app.conf.update(app.loader.cmdline_config_parser(request["settings"], "worker"))
         app.loader.import_default_modules()
     except (Exception, SystemExit) as error:
-        raise Refusal("project", "celery -A {} does not load: {}".format(request["app"], described(error))) from error
+        where = place(error)
+        said = "celery -A {} does not load: {}{}".format(
+            request["app"], described(error), f" ({where})" if where else ""
+        )
+        raise Refusal("project", said) from error
     return app
+
+
+def place(error: BaseException):
+    """`file:line` of the project's own code where an error came up; None where it was in nobody's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    library = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+    found = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if os.path.isfile(frame.filename)
+        and "-packages/" not in frame.filename
+        and not os.path.realpath(frame.filename).startswith(library)
+    ]
+    return found[-1] if found else None
 
 
 def reach_broker(app) -> None:
@@ -180,7 +203,7 @@ def not_taken(app, name: str) -> str:
     return f"{name} waits in queue {queue!r}, which no worker reads"
 
 
-def main() -> None:
+def main(answer=answer) -> None:
     # What the project prints while it is imported must not stand in the answer's way.
     stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -40,16 +40,15 @@ def run(target, name: str | None, args: list, kwargs: dict, timeout: float, app:
     Raises Failure: UNKNOWN, DENIED, FAILED (it raised), TIMEOUT, DOWN (no broker, no worker), USAGE (arguments).
     """
     worker = find_worker(conffile.load(target.config or locate.default_config()), app)
-    request = {
-        "app": worker.app,
-        "task": name,
-        "args": args,
-        "kwargs": kwargs,
-        "timeout": timeout,
-        "options": worker.options,
-        "settings": worker.settings,
-    }
-    found = _ask(worker, request)
+    return send(worker, name, args, kwargs, timeout)
+
+
+def send(
+    worker: Worker, name: str | None, args: list, kwargs: dict, timeout: float, sending: dict | None = None
+) -> dict:
+    """`run`, by a Worker that is known (a beat will do); `sending`: options of apply_async."""
+    request = {"task": name, "args": args, "kwargs": kwargs, "timeout": timeout, "sending": sending}
+    found = ask(worker, request, timeout + START_SECONDS, task_script)
     if "error" not in found:
         return found
     if found["error"] == "unknown":
@@ -97,21 +96,24 @@ _OPTIONS = {
 }
 
 
-def read_command(program) -> Worker | None:
-    """The Worker that a conffile.Program runs, None when it is something else."""
+def read_command(program, command: str = "worker", more: dict | None = None) -> Worker | None:
+    """The Worker that a conffile.Program runs, None when it is something else.
+
+    `command` is what `celery` is to do there; `more` are its options to read too, {option: name among `options`}.
+    """
     words = shlex.split(program.command)
     at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery"), None)
-    if at is None or "worker" not in words[at:]:
+    if at is None or command not in words[at:]:
         return None
-    given = {}
+    given, options = {}, _OPTIONS | (more or {})
     for n, word in enumerate(words[at + 1 :], at + 1):
         if word == "--":
             break
         option, equals, text = word.partition("=")
-        if option in _OPTIONS:
-            given[_OPTIONS[option]] = text if equals else "".join(words[n + 1 : n + 2])
-        elif word[:2] in ("-A", "-b") and len(word) > 2:
-            given[_OPTIONS[word[:2]]] = word[2:]
+        if option in options:
+            given[options[option]] = text if equals else "".join(words[n + 1 : n + 2])
+        elif word[:2] in options and word[1:2] != "-":
+            given[options[word[:2]]] = word[2:]
     settings = words[words.index("--") + 1 :] if "--" in words else []
     directory = given.pop("workdir", None) or program.directory
     name = given.pop("app", None) or program.environment.get("CELERY_APP")
@@ -128,7 +130,25 @@ def _python_of(celery: str, program) -> str:
     return conffile.python_of(found) if found else celery
 
 
-def _ask(worker: Worker, request: dict) -> dict:
+# Each module of a script, by its source: the project's user may not be able to read the files of this package.
+_START = """
+import sys, types
+scripts = sys.modules["scripts"] = types.ModuleType("scripts")
+scripts.__path__ = []
+for name, source in {sources!r}.items():
+    module = sys.modules["scripts." + name] = types.ModuleType("scripts." + name)
+    module.__package__ = "scripts"
+    exec(compile(source, name + ".py", "exec"), module.__dict__)
+module.main()
+"""
+
+
+def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
+    """What a script (the last of `scripts`, the others are modules that it imports) answers in the project's Python.
+
+    `request` is what it gets, completed with the worker's app, options and settings; `timeout` in seconds.
+    Raises Failure: DENIED, TIMEOUT, FAILED when it could not run or says nothing.
+    """
     import pwd
     import subprocess
 
@@ -142,15 +162,16 @@ def _ask(worker: Worker, request: dict) -> dict:
         groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
         become = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
     environment = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name, **program.environment}
-    source = task_script.__loader__.get_source(task_script.__name__)
+    sources = {script.__name__.rpartition(".")[2]: script.__loader__.get_source(script.__name__) for script in scripts}
+    request = {"app": worker.app, "options": worker.options, "settings": worker.settings, **request}
     try:
         done = subprocess.run(
-            [worker.python, "-c", source],
+            [worker.python, "-c", _START.format(sources=sources)],
             input=json.dumps(request).encode(),
             capture_output=True,
             cwd=program.directory or "/",
             env=environment,
-            timeout=request["timeout"] + START_SECONDS,
+            timeout=timeout,
             **become,
         )
     except subprocess.TimeoutExpired:
@@ -161,4 +182,4 @@ def _ask(worker: Worker, request: dict) -> dict:
         return json.loads(done.stdout)
     except ValueError:
         said = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise Failure(f"{program.name}: {worker.python} could not send the task: {said}", FAILED) from None
+        raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED) from None
