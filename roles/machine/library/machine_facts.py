@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 
@@ -49,7 +50,15 @@ def installed(path="/var/lib/dpkg/status"):
 
 
 def interrupted(folder="/var/lib/dpkg"):
-    """Whether dpkg was killed half way: apt refuses then, or takes a half-configured package for installed."""
+    """Whether dpkg was killed half way: apt refuses then, or takes a half-configured package for installed.
+
+    One that still works looks the same but for its lock.
+    """
+    try:
+        with open(f"{folder}/lock-frontend", "a", encoding="ascii") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
     if any(name.isdigit() for name in os.listdir(f"{folder}/updates")):
         return True
     with open(f"{folder}/status", encoding="utf-8", errors="replace") as status:
