@@ -71,8 +71,8 @@ def _ask(pid: int, command: str) -> subprocess.Popen | None:
                 _python(place, environment.get("PATH")),
                 "-c",
                 QUESTION,
-                _option(words, "-n", "--hostname"),
-                _option(place, "-A", "--app"),
+                option(words, "-n", "--hostname"),
+                option(place, "-A", "--app"),
             ],
             cwd=directory,
             env=environment,
@@ -96,7 +96,8 @@ def _python(words: list[str], path: str | None) -> str:
     raise ValueError(words)
 
 
-def _option(words: list[str], short: str, long: str) -> str:
+def option(words: list[str], short: str, long: str) -> str:
+    """The value that a command line gives to an option, as click reads it; empty without one."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         if word in (short, long):
             return following

@@ -25,7 +25,7 @@ MASK = "***"
 Program = namedtuple(
     "Program",
     "name group command directory user environment stdout_logfile stderr_logfile"
-    " autostart stopwaitsecs numprocs section file logs",
+    " autostart stopwaitsecs stopasgroup killasgroup numprocs section file logs",
 )
 Program.__doc__ = """One section's program as supervisord would run it: values are expanded, of its first process where
 `numprocs` makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds; `logs` is {process as Supervisor
@@ -207,6 +207,8 @@ def _program(section: str, file: str, members: list) -> Program:
         stderr_logfile=_log(first["stderr_logfile"]),
         autostart=first["autostart"],
         stopwaitsecs=first["stopwaitsecs"],
+        stopasgroup=first["stopasgroup"],
+        killasgroup=first["killasgroup"],
         numprocs=len(members),
         section=section,
         file=file,
