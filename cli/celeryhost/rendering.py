@@ -17,7 +17,7 @@ def render(folder: str, name: str, **variables) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no HTML
+        autoescape=False,
     )
     environment.filters.update(FILTERS)
     return environment.get_template(name).render(**variables)
