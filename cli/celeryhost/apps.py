@@ -87,6 +87,7 @@ VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer i
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
+SUPPORT = "/usr/local/lib/celeryhost/celeryhost/inside"  # modules for the project's own Python, on a host
 RESERVED = ("HOME", "CELERYHOST_RELEASE")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
@@ -124,8 +125,9 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
 def describe(app: dict) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
-    Added are `source_kind` (git, folder or None) and, in each worker, beat and program, `program` (its name in
-    Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
+    Added are `source_kind` (git, folder or None), `support` (the folder of celeryhost's modules for a worker) and, in
+    each worker, beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE) naming key,
+    value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -153,6 +155,7 @@ def describe(app: dict) -> dict:
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
+    app["support"] = SUPPORT
     app["version"] = _text(app["version"], f"version {of}")
     app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
     app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
@@ -198,7 +201,10 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
     if broker_url and app["broker_database"]:
         broker_url = urlsplit(broker_url)._replace(path=f"/{app['broker_database']}").geturl()
     found = {"CELERY_BROKER_URL": broker_url, "CELERYHOST_RELEASE": release}
-    return base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
+    whole = base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
+    if part in app["workers"]:
+        whole["PYTHONPATH"] = os.pathsep.join(filter(None, [whole.get("PYTHONPATH"), app["support"]]))
+    return whole
 
 
 def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:

@@ -278,6 +278,7 @@ def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bo
     )
     # On a host an account of its own runs it, at home in `data`; here it is the developer.
     described["user"] = None
+    described["support"] = os.path.join(os.path.dirname(__file__), "inside")
     described["environment"]["HOME"] = os.path.expanduser("~")
     root = os.path.normpath(os.path.join(found.directory, init.import_root(found, app)))
     if root != found.directory:

@@ -1,0 +1,180 @@
+"""The faults that need no host: what is killed, restarted, broken or rotated in a Stack, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import namedtuple
+
+from celeryhost.rendering import render
+
+from tests.integration.conftest import wait_for
+
+from .stack import OURS, TEMPLATES, Count, Stack
+
+Row = namedtuple("Row", "name run")
+Row.__doc__ = "`run(side)` does it and returns a Result."
+Result = namedtuple("Result", "sent count back remark", defaults=("",))
+Result.__doc__ = "Tasks sent, what became of them (stack.Count), seconds until a task started again, and a remark."
+
+READY = 60  # seconds for the first task to start, on a busy machine
+MARGIN = 25  # seconds beyond a task's length without any event that mean: nothing more will come
+
+
+def under_load(fault, tasks: int, seconds: float, fresh: str | None = None, **options):
+    """A row: send, wait for the first tasks, `fault(stack)`, wait for the last.
+
+    `fresh` is what tells a task's start after the fault from one before it: another "pid", another "parent", or nothing
+    but the time. `fault` returns the time to count from, None: when it began.
+    """
+
+    def run(side: str) -> Result:
+        with Stack(side, **options) as stack:
+            sent = stack.send(tasks, seconds)
+            wait_for(lambda: len(stack.notes("started")) > 4, READY)
+            before = {getattr(note, fresh) for note in stack.notes()} if fresh else set()
+            begun = time.time()
+            since = fault(stack) or begun
+            stack.settle(sent, seconds + MARGIN)
+            after = [
+                note.time
+                for note in stack.notes("started")
+                if note.time > since and not (fresh and getattr(note, fresh) in before)
+            ]
+            return Result(len(sent), stack.count(sent), min(after) - since if after else None)
+
+    return run
+
+
+def restart(stack: Stack):
+    stack.restart()
+
+
+def kill_main(stack: Stack):
+    os.kill(stack.daemon.pid("ledger-worker"), signal.SIGKILL)
+
+
+def kill_child(stack: Stack):
+    os.kill(stack.notes("started")[-1].pid, signal.SIGKILL)
+
+
+def kill_supervisord(stack: Stack):
+    """As where no systemd cleans up behind it."""
+    stack.daemon.process.kill()
+    stack.daemon.process.wait()
+    stack.start_supervisord()
+
+
+def end_redis(how: signal.Signals, away: float = 0):
+    """A fault: end Redis, and start it again after so many seconds."""
+
+    def fault(stack: Stack) -> float:
+        stack.redis.send_signal(how)
+        stack.redis.wait(60)
+        time.sleep(away)
+        stack.start_redis()
+        return time.time()
+
+    return fault
+
+
+def beat_row(fault, seconds: float):
+    """A row: a beat that ticks each second, `fault(stack)`, and ticks for so many seconds more.
+
+    Executed twice are the ticks beyond one a second, lost those before the fault that never came.
+    """
+
+    def run(side: str) -> Result:
+        with Stack(side, beat=True) as stack:
+            wait_for(lambda: len(stack.notes("tick")) > 4, READY)
+            begun = time.time()
+            fault(stack)
+            faulted = time.time()
+            wait_for(lambda: any(note.time > faulted + 1 for note in stack.notes("tick")), READY)
+            time.sleep(seconds)
+            after = [note.time for note in stack.notes("tick") if note.time > faulted + 1]
+            surplus = max(0, len(after) - int(after[-1] - after[0]) - 2)
+            count = Count(0, 0, surplus, 0, len(stack.orphans()))
+            return Result(len(stack.notes("tick")), count, after[0] - begun)
+
+    return run
+
+
+def kill_beat(stack: Stack):
+    os.kill(stack.daemon.pid("ledger-beat"), signal.SIGKILL)
+
+
+def break_schedule(stack: Stack):
+    """Beat is killed, and its schedule is not what shelve or this Celery can read."""
+    kill_beat(stack)
+    for place in (stack.folder / "data" / "beat-schedule", stack.folder / "celerybeat-schedule"):
+        if place.exists():
+            place.write_bytes(b"\x13\x57\x9a\xce" * 4096)
+
+
+def rotate(lines: int, rate: int):
+    """A row: a task that logs so many lines a second while logrotate works on the file five times.
+
+    Sent, lost and executed twice are lines here. Beside our rotation stands copytruncate, which needs no signal either.
+    """
+
+    def run(side: str) -> Result:
+        with Stack(side) as stack:
+            [log] = stack.logs
+            rules = stack.folder / "logrotate.conf"
+            if side == OURS:
+                app = {"user": "root", "workers": [{"log": log}], "beat": None}
+                size = {"celery_log_size": "10M", "celery_log_keep": 8}
+                rules.write_text(render(TEMPLATES, "celery.logrotate.j2", app=app, **size))
+            else:
+                rules.write_text(f"{log} {{\nsu root adm\nweekly\nrotate 8\ncopytruncate\n}}\n")
+            sent = stack.send(1, lines, rate, task="say")
+            wait_for(lambda: stack.notes("started"), READY)
+            for _ in range(5):
+                time.sleep(lines / rate / 6)
+                command = ["logrotate", "--force", "--state", stack.folder / "state", rules]
+                subprocess.run(command, check=True, capture_output=True, timeout=60)
+            stack.settle(sent, READY)
+            wait_for(lambda: f"line {lines - 1}." in _text(stack), READY)
+            found = re.findall(r"line (\d+)\.", _text(stack))
+            count = Count(lines - len(set(found)), 0, len(found) - len(set(found)), 0, len(stack.orphans()))
+            return Result(lines, count, None, "lines of a log")
+
+    return run
+
+
+def _text(stack: Stack) -> str:
+    names = sorted((stack.folder / "log").glob("worker.log*"))
+    read = [subprocess.run(["zcat", "-f", name], capture_output=True, check=True).stdout for name in names]
+    return b"".join(read).decode()
+
+
+LONG = [
+    Row("restart, tasks of 0.5 s", under_load(restart, 60, 0.5, "parent")),
+    Row("restart, tasks of 15 s", under_load(restart, 20, 15, "parent")),
+    Row("restart, tasks of 30 s and a grace of 10 s", under_load(restart, 8, 30, "parent", grace=10)),
+    Row("SIGKILL of the worker's main process", under_load(kill_main, 20, 5, "parent")),
+    Row("SIGKILL of a pool's child", under_load(kill_child, 20, 5, "pid")),
+    Row("SIGKILL of supervisord, no systemd", under_load(kill_supervisord, 20, 5, "parent")),
+    Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 200, 0.5)),
+    Row("SIGKILL of Redis", under_load(end_redis(signal.SIGKILL), 200, 0.5)),
+    Row("Redis away for 60 s", under_load(end_redis(signal.SIGTERM, 60), 200, 0.5)),
+    Row("beat killed", beat_row(kill_beat, 20)),
+    Row("beat killed, its schedule file corrupt", beat_row(break_schedule, 20)),
+    Row("SIGKILL of supervisord with a beat, no systemd", beat_row(kill_supervisord, 20)),
+    Row("logrotate at 1,000 lines/s", rotate(20_000, 1000)),
+]
+SHORT = [
+    Row("restart", under_load(restart, 30, 0.5, "parent")),
+    Row("restart, task longer than the grace", under_load(restart, 8, 6, "parent", grace=2)),
+    Row("worker's main process killed", under_load(kill_main, 12, 2, "parent")),
+    Row("pool's child killed", under_load(kill_child, 12, 2, "pid")),
+    Row("supervisord killed", under_load(kill_supervisord, 12, 2, "parent")),
+    Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 60, 0.5)),
+    Row("Redis killed", under_load(end_redis(signal.SIGKILL), 60, 0.5)),
+    Row("beat's schedule corrupt", beat_row(break_schedule, 3)),
+    Row("log rotated", rotate(3000, 1000)),
+]

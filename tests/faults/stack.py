@@ -1,0 +1,212 @@
+"""A real supervisord, Redis, worker and beat in a temporary folder, configured by celeryhost or as blogs show it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, namedtuple
+from pathlib import Path
+
+import redis
+from celery import Celery
+from celeryhost import apps
+from celeryhost.errors import Failure
+from celeryhost.rendering import render
+
+from tests.integration.conftest import Daemon, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = str(ROOT / "templates")
+REDIS = shutil.which("redis-server")
+OURS, NAIVE = "celeryhost", "naive"
+CONCURRENCY = 4
+NAIVE_GRACE = 10  # seconds, Supervisor's default
+# /etc/redis/redis.conf of Debian 12, what of it decides
+DEBIAN = "save 3600 1 300 100 60 10000\nappendonly no\ndaemonize no\n"
+
+Note = namedtuple("Note", "time event id pid parent")
+Count = namedtuple("Count", "lost waiting twice killed orphans")
+Count.__doc__ = """What became of the tasks: gone; still in Redis, unacknowledged, for a worker to take up when the
+visibility timeout is over; executed more than once; cut off in the middle; processes that nobody looks after."""
+
+
+class Stack:
+    """One side of a row. `grace` and `app` change celeryhost's description of the app; leaving `with` removes it."""
+
+    def __init__(self, side: str, grace: int | None = None, beat: bool = False, **worker):
+        self.side = side
+        self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+        self.ledger = self.folder / "ledger"
+        self.ledger.touch()
+        self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
+        self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
+        config = self.daemon.config.read_text().partition("[inet_http_server]")
+        rest = config[2].partition("[rpcinterface:supervisor]")
+        self.daemon.config.write_text(config[0] + rest[1] + rest[2])
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.broker = redis.Redis(port=self.port)
+        self.sender = Celery(broker=self.url)
+        self.redis = None
+        shutil.copy(Path(__file__).with_name("ledger.py"), self.folder)
+        (self.folder / "redis").mkdir()
+        self._write_redis()
+        described = self._described(grace, beat, worker)
+        self.logs = [part["log"] for part in described["workers"]]
+        write = self._ours if side == OURS else self._naive
+        (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described, beat))
+
+    def __enter__(self) -> Stack:
+        self.start_redis()
+        self.start_supervisord()
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.daemon.process, self.redis):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.sender.close()
+        self.broker.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_redis(self):
+        """Start it and wait until it has its data."""
+        self.redis = subprocess.Popen([REDIS, self.folder / "redis.conf"], stdout=subprocess.DEVNULL)
+        wait_for(self._answers)
+
+    def start_supervisord(self):
+        """Start it, as systemd does at boot and when it has died."""
+        (self.folder / "s").unlink(missing_ok=True)
+        self.daemon.process = None
+        self.daemon.start(until=("STARTING", "RUNNING", "BACKOFF"))
+
+    def restart(self, program: str = "ledger-worker"):
+        """As a person does it: our command, or Supervisor's."""
+        if self.side == OURS:
+            command = self.daemon.argv("restart", program)
+        else:
+            command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", "supervisord.conf", "restart", program]
+        subprocess.run(command, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=600, check=True)
+
+    def send(self, number: int, *args, task: str = "work") -> list[str]:
+        """Send tasks; their ids."""
+        sent = [f"{task}-{time.time_ns()}-{n}" for n in range(number)]
+        for one in sent:
+            self.sender.send_task(f"ledger.{task}", args, task_id=one)
+        return sent
+
+    def notes(self, event: str | None = None) -> list[Note]:
+        """The ledger, or what it says of one event."""
+        lines = [line.split() for line in self.ledger.read_text().splitlines()]
+        found = [Note(float(when), what, task, int(pid), int(parent)) for when, what, task, pid, parent in lines]
+        return [note for note in found if event in (None, note.event)]
+
+    def count(self, sent: list[str]) -> Count:
+        """What has become of the tasks by now."""
+        started = Counter(note.id for note in self.notes("started"))
+        ended = Counter(note.id for note in self.notes("ended"))
+        missing = [task for task in sent if not ended[task]]
+        stored = b"".join([*self.broker.hvals("unacked"), *self.broker.lrange("celery", 0, -1)]).decode()
+        waiting = [task for task in missing if f'"{task}"' in stored.replace("\\", "")]
+        return Count(
+            len(missing) - len(waiting),
+            len(waiting),
+            sum(number > 1 for number in ended.values()),
+            sum((started - ended).values()),
+            len(self.orphans()),
+        )
+
+    def settle(self, sent: list[str], quiet: float, at_most: float = 600):
+        """Wait until all have ended, or nothing has happened for `quiet` seconds."""
+        end = time.monotonic() + at_most
+        while time.monotonic() < end:
+            if not set(sent) - {note.id for note in self.notes("ended")}:
+                return
+            if time.time() - self.ledger.stat().st_mtime > quiet:
+                return
+            time.sleep(0.1)
+
+    def processes(self) -> dict[int, int]:
+        """Every process of this stack but supervisord and Redis: number → its parent's."""
+        mark, found = f"LEDGER={self.ledger}".encode(), {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        return found
+
+    def orphans(self) -> list[int]:
+        """Processes that neither supervisord nor one of its own looks after."""
+        found = self.processes()
+        return [pid for pid, parent in found.items() if parent != self.daemon.process.pid and parent not in found]
+
+    def _answers(self) -> bool:
+        try:
+            return self.broker.ping()
+        except redis.exceptions.RedisError:
+            if self.redis.poll() is not None:
+                raise Failure(f"Redis ended: {(self.folder / 'redis.log').read_text()[-500:]}") from None
+            return False
+
+    def _write_redis(self):
+        base = f"{DEBIAN}port {self.port}\nbind 127.0.0.1\ndir {self.folder}/redis\nlogfile {self.folder}/redis.log\n"
+        if self.side == OURS:
+            (self.folder / "debian.conf").write_text(base)
+            base = render(
+                TEMPLATES,
+                "redis.conf.j2",
+                redis_is_shared=False,
+                redis_includes=[f"{self.folder}/debian.conf"],
+                redis_bind="127.0.0.1",
+                redis_port=self.port,
+                redis_maxmemory="256mb",
+            )
+        (self.folder / "redis.conf").write_text(base)
+
+    def _described(self, grace: int | None, beat: bool, worker: dict) -> dict:
+        described = apps.describe(
+            {
+                "name": "ledger",
+                "directory": str(self.folder),
+                "virtualenv": sys.prefix,
+                "logs": f"{self.folder}/log",
+                "data": f"{self.folder}/data",
+                "environment": {"LEDGER": str(self.ledger), "PYTHONPATH": str(self.folder)},
+                "workers": [{"concurrency": CONCURRENCY, "stopwaitsecs": grace} | worker],
+                "beat": beat,
+            }
+        )
+        (self.folder / "data").mkdir()
+        described["user"] = None
+        described["support"] = str(ROOT / "cli" / "celeryhost" / "inside")
+        return described
+
+    def _ours(self, described: dict, beat: bool) -> str:
+        return render(TEMPLATES, "celery.conf.j2", app=described, broker_url=self.url, release=None)
+
+    def _naive(self, described: dict, beat: bool) -> str:
+        """After Celery's extra/supervisord and the many posts that copy it with Supervisor's own stopwaitsecs."""
+        text = ""
+        for name, options in [("worker", f" --concurrency={CONCURRENCY}"), *([("beat", "")] if beat else [])]:
+            text += f"""
+[program:ledger-{name}]
+command={sys.prefix}/bin/celery -A ledger {name} --loglevel=INFO{options}
+directory={self.folder}
+environment=LEDGER="{self.ledger}",CELERY_BROKER_URL="{self.url}"
+stdout_logfile={self.folder}/log/{name}.log
+redirect_stderr=true
+autostart=true
+autorestart=true
+startsecs=10
+stopwaitsecs={NAIVE_GRACE}
+"""
+        return text
