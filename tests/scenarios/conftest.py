@@ -79,7 +79,6 @@ class Scenario:
     def _start(self, *command):
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
             "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder / "molecule"),
             # a connection kept from an earlier host of the same address would hang
