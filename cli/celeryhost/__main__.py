@@ -54,8 +54,8 @@ def _click() -> int:
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        command = error.ctx.command_path if getattr(error, "ctx", None) else "celeryhost"
+        return _say(f"{error.format_message().rstrip('.')}; {command} --help says more", error.exit_code)
 
 
 def _say(what: object, code: int) -> int:
