@@ -25,11 +25,11 @@ MASK = "***"
 Program = namedtuple(
     "Program",
     "name group command directory user environment stdout_logfile stderr_logfile"
-    " autostart stopwaitsecs stopasgroup killasgroup numprocs section file logs",
+    " stdout_logfile_maxbytes autostart stopwaitsecs stopasgroup killasgroup numprocs section file logs",
 )
 Program.__doc__ = """One section's program as supervisord would run it: values are expanded, of its first process where
-`numprocs` makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds; `logs` is {process as Supervisor
-shows it: (stdout_logfile, stderr_logfile)}."""
+`numprocs` makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds, `stdout_logfile_maxbytes` in
+bytes (0: not rotated); `logs` is {process as Supervisor shows it: (stdout_logfile, stderr_logfile)}."""
 
 Reading = namedtuple("Reading", "failure groups sections included unreadable")
 Reading.__doc__ = """What supervisord would make of its files: a Failure or None; {group: {"settings", "processes":
@@ -116,6 +116,11 @@ def read(config: str, variants: list[dict], pid: int | None = None, lenient: boo
         fields = (found[name] for name in ("groups", "sections", "included", "unreadable"))
         readings.append(Reading(failure, *fields))
     return readings, [explain(text, "").message.partition(": ")[2] for text in answer["assumed"]]
+
+
+def is_supervisord(pid: int) -> bool:
+    """Whether this machine's process of that number is one."""
+    return bool(_words(pid))
 
 
 def main_file(pid: int) -> str | None:
@@ -205,6 +210,7 @@ def _program(section: str, file: str, members: list) -> Program:
         environment=first["environment"],
         stdout_logfile=_log(first["stdout_logfile"]),
         stderr_logfile=_log(first["stderr_logfile"]),
+        stdout_logfile_maxbytes=first["stdout_logfile_maxbytes"],
         autostart=first["autostart"],
         stopwaitsecs=first["stopwaitsecs"],
         stopasgroup=first["stopasgroup"],

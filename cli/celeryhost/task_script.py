@@ -75,16 +75,15 @@ def answer(request: dict) -> dict:
     return {"task": name, "id": sent.id, "seconds": seconds, "result": result, "remark": remark}
 
 
-def load(request: dict):
-    """The app with all its tasks, set up as the worker's command line sets it up."""
+def load(request: dict, look=None):
+    """The app with all its tasks, set up as the worker's command line sets it up; `look(app)` sees it before that."""
     try:
         from celery.app.utils import find_app
 
         app = find_app(request["app"])
-        for name, value in (request.get("options") or {}).items():
-            app.conf[{"broker": "broker_url"}.get(name, name)] = value
-        if request.get("settings"):
-            app.conf.update(app.loader.cmdline_config_parser(request["settings"], "worker"))
+        if look:
+            look(app)
+        app.conf.update(brought_in(app, request))
         app.loader.import_default_modules()
     except (Exception, SystemExit) as error:
         where = place(error)
@@ -93,6 +92,13 @@ def load(request: dict):
         )
         raise Refusal("project", said) from error
     return app
+
+
+def brought_in(app, request: dict) -> dict:
+    """The settings that the worker's command line gives to the app, by Celery's names."""
+    options = request.get("options") or {}
+    found = {{"broker": "broker_url"}.get(name, name): value for name, value in options.items()}
+    return {**found, **app.loader.cmdline_config_parser(request.get("settings") or (), "worker")}
 
 
 def place(error: BaseException):

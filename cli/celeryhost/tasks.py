@@ -133,11 +133,11 @@ def _python_of(celery: str, program) -> str:
 # Each module of a script, by its source: the project's user may not be able to read the files of this package.
 _START = """
 import sys, types
-scripts = sys.modules["scripts"] = types.ModuleType("scripts")
-scripts.__path__ = []
+package = "celeryhost_scripts"
+sys.modules[package] = types.ModuleType(package)
 for name, source in {sources!r}.items():
-    module = sys.modules["scripts." + name] = types.ModuleType("scripts." + name)
-    module.__package__ = "scripts"
+    module = sys.modules[package + "." + name] = types.ModuleType(package + "." + name)
+    module.__package__ = package
     exec(compile(source, name + ".py", "exec"), module.__dict__)
 module.main()
 """
@@ -149,18 +149,10 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
     `request` is what it gets, completed with the worker's app, options and settings; `timeout` in seconds.
     Raises Failure: DENIED, TIMEOUT, FAILED when it could not run or says nothing.
     """
-    import pwd
     import subprocess
 
     program = worker.program
-    me = pwd.getpwuid(os.geteuid())
-    owner = pwd.getpwnam(program.user) if program.user else me
-    if me.pw_uid not in (0, owner.pw_uid):
-        raise Failure(f"{program.name} runs as {owner.pw_name}, you are {me.pw_name}", DENIED, "use sudo")
-    become = {}
-    if me.pw_uid != owner.pw_uid:
-        groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
-        become = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+    owner, become = rights(program)
     environment = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name, **program.environment}
     sources = {script.__name__.rpartition(".")[2]: script.__loader__.get_source(script.__name__) for script in scripts}
     request = {"app": worker.app, "options": worker.options, "settings": worker.settings, **request}
@@ -183,3 +175,17 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
     except ValueError:
         said = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED) from None
+
+
+def rights(program):
+    """The account (pwd) that a conffile.Program runs as, and what has subprocess be it; raises Failure (DENIED)."""
+    import pwd
+
+    me = pwd.getpwuid(os.geteuid())
+    owner = pwd.getpwnam(program.user) if program.user else me
+    if me.pw_uid not in (0, owner.pw_uid):
+        raise Failure(f"{program.name} runs as {owner.pw_name}, you are {me.pw_name}", DENIED, "use sudo")
+    if me.pw_uid == owner.pw_uid:
+        return owner, {}
+    groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+    return owner, {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
