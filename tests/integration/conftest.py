@@ -155,6 +155,12 @@ def daemon():
     yield from _daemon([sys.executable, "-m", "supervisor.supervisord"])
 
 
+@pytest.fixture(scope="module")
+def shared_daemon():
+    """A Daemon for all tests of a module."""
+    yield from _daemon([sys.executable, "-m", "supervisor.supervisord"])
+
+
 @pytest.fixture(params=OLD)
 def old_daemon(request, pytestconfig):
     """A Daemon of an old release of Supervisor, which is installed at first use and kept in pytest's cache."""
