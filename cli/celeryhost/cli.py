@@ -21,6 +21,7 @@ COMMANDS = {
     "logs": "logs",
     "apply": "apply",
     "run": "run",
+    "schedule": "schedule",
     "open": "open",
     "provision": "provision",
     "unprovision": "provision",

@@ -49,8 +49,8 @@ class Stack:
     def __init__(self, directory: str, folder: str, app: str | None = None, beat_in_worker: bool = False, fresh=False):
         """Raises Failure: USAGE for what is missing or ambiguous, FAILED when `folder` is in use or not ours."""
         found = init.look(directory)
-        self.app = app or _only_app(found)
-        self.virtualenv, celery = _virtualenv(found)
+        self.app = app or only_app(found)
+        self.virtualenv, celery = virtualenv_of(found)
         redis = _redis(celery)
         self.folder = os.path.abspath(folder)
         self._lock = _claimed(self.folder, fresh)
@@ -185,7 +185,8 @@ def default_folder(directory: str) -> str:
     return os.path.join(directory, ".celeryhost")
 
 
-def _only_app(found) -> str:
+def only_app(found) -> str:
+    """The Celery app of an init.Project; raises Failure (USAGE) when there is none or more than one."""
     if len(found.apps) == 1:
         return next(iter(found.apps))
     if not found.apps:
@@ -193,7 +194,7 @@ def _only_app(found) -> str:
     raise Failure(f"more than one Celery app: {', '.join(found.apps)}", USAGE, "choose with -A")
 
 
-def _virtualenv(found) -> tuple[str, tuple[int, ...]]:
+def virtualenv_of(found) -> tuple[str, tuple[int, ...]]:
     """The virtual environment that has the project's Celery and Django, and that Celery's version."""
     places = [os.environ.get("VIRTUAL_ENV")]
     places += [os.path.join(top, name) for top in (found.directory, found.top) for name in (".venv", "venv", "env")]
