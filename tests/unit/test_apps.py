@@ -269,8 +269,8 @@ def test_places():
     assert folders["/var/lib/other"]["group"] == "users"
     assert "/srv/other" not in folders  # the code is there already, and is not ours
     logs = apps.log_places(described)
-    assert logs["folders"]["/var/log/other"] == {"owner": "me", "group": "adm", "mode": "0750"}
-    assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "adm", "mode": "0640"}
+    assert logs["folders"]["/var/log/other"] == {"owner": "me", "group": "supervisor", "mode": "0750"}
+    assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "supervisor", "mode": "0640"}
 
 
 def test_the_environment_file_is_the_groups_to_read():
