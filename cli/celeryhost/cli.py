@@ -22,6 +22,7 @@ COMMANDS = {
     "apply": "apply",
     "run": "run",
     "schedule": "schedule",
+    "doctor": "doctor",
     "open": "open",
     "provision": "provision",
     "unprovision": "provision",

@@ -101,12 +101,18 @@ def changes(supervisor, known: list[Process]) -> dict | None:
     """What a configuration newer than all that runs would change: lists of groups by `added`, `changed`, `removed`, or
     `error`, why supervisord cannot read it. None when nothing would, or the files are not here.
 
-    Looks at the files' times first and asks supervisord (`reloadConfig`, http://supervisord.org/api.html) only then.
+    Looks at the files' times first, to a second, and asks supervisord (`reloadConfig`, http://supervisord.org/api.html)
+    only then.
     """
     config = supervisor.server.config
     newest = max((process.start for process in known), default=0)
     if not config or not any(_changed(path) > newest for path in _files(config)):
         return None
+    return pending(supervisor)
+
+
+def pending(supervisor) -> dict | None:
+    """`changes`, whatever the files' times say."""
     try:
         ((added, changed, removed),) = supervisor.call("reloadConfig")
     except Fault as fault:

@@ -199,10 +199,15 @@ def unfinished(app, sent, name: str):
     return None, NO_RESULT
 
 
-def not_taken(app, name: str) -> str:
+def destination(app, name: str) -> str:
+    """The queue that a task is sent to when its sender names none."""
     own = getattr(app.tasks.get(name), "queue", None)
     route = app.amqp.router.route({"queue": own} if own else {}, name)
-    queue = getattr(route.get("queue"), "name", None) or app.conf.task_default_queue
+    return getattr(route.get("queue"), "name", None) or app.conf.task_default_queue
+
+
+def not_taken(app, name: str) -> str:
+    queue = destination(app, name)
     replies = asked(app, "active_queues", 2)
     if any(found["name"] == queue for queues in replies.values() for found in queues or ()):
         return f"{name} waits in queue {queue!r} behind others"

@@ -1,0 +1,184 @@
+"""Beat: that it ticks, that there is one, with the scheduler and the time zone that the project means."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+from .. import logs_time
+from ..active import option
+from . import Skip, fail, ok, skip, warn
+from .host import App, Host, Part, log_of, processes
+from .messages import section
+
+LATE = 15  # seconds; beat itself is late by less than one
+LOG_END = 1 << 18  # bytes of its log that are looked through
+DUE = re.compile(rb"Scheduler: Sending due task (.+) \(")
+
+
+def beats(host: Host, app: App):
+    """Two beats send every task twice. One that waits for the lock (flock) is a standby and no second one."""
+    part = app.beats[0] if app.beats else None
+    if part is None:
+        raise Skip("no beat on this host")
+    there = running(part, processes())
+    if len(there) > 1:
+        yield fail(
+            app.name,
+            f"periodic tasks are executed twice: {len(there)} beats run",
+            f"processes {', '.join(map(str, there))}: a beat was left over, or is started elsewhere too (worker -B)",
+            f"end what Supervisor did not start (it has {part.row.pid if part.row else 'none'}): kill PID",
+        )
+    elif not there:
+        yield fail(app.name, "periodic tasks are not executed", "no beat runs", f"celeryhost start {part.name}")
+    elif _state(there[0]) in ("T", "t"):
+        yield fail(
+            part.name,
+            "beat has stopped: no periodic task is executed, its state is RUNNING",
+            f"process {there[0]} is stopped (SIGSTOP)",
+            f"celeryhost restart {part.name}, or kill -CONT {there[0]}",
+        )
+    else:
+        yield ok(part.name, "one beat")
+
+
+def running(part: Part, known: dict[int, list[str]]) -> list[int]:
+    """Processes of `known` that are a beat for the same app: not those that wait for the lock, no worker's children."""
+    app = option(part.words, "-A", "--app")
+    found = []
+    for pid, words in known.items():
+        is_beat = _celery(words) and ("beat" in words or ("worker" in words and {"-B", "--beat"} & set(words)))
+        if not is_beat or option(words, "-A", "--app") != app or not _is_same_place(pid, part):
+            continue
+        if known.get(_parent(pid)) != words:
+            found.append(pid)
+    return found
+
+
+def _celery(words: list[str]) -> bool:
+    return any(os.path.basename(word) == "celery" for word in words[:4]) and os.path.basename(words[0]) != "flock"
+
+
+def _is_same_place(pid: int, part: Part) -> bool:
+    """Two projects may both be `-A config`; the folder tells them apart, where this user may see it."""
+    try:
+        return os.path.realpath(os.readlink(f"/proc/{pid}/cwd")) == os.path.realpath(part.program.directory or "/")
+    except OSError:
+        return True
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return ["", "0"]
+
+
+def _state(pid: int) -> str:
+    return _stat(pid)[0]
+
+
+def _parent(pid: int) -> int:
+    return int(_stat(pid)[1])
+
+
+def sent(part: Part) -> dict:
+    """What beat's log tells: `sent`, {entry: when it was last sent}, and `since`, when telling begins, or None."""
+    found: dict[str, float] = {}
+    since = None
+    level = option(part.words, "-l", "--loglevel").upper()
+    started = part.row.started if part.row and part.row.pid else None
+    path = log_of(part)
+    if path and level in ("INFO", "DEBUG"):
+        try:
+            with open(path, "rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                log.seek(max(0, size - LOG_END))
+                lines = log.read().splitlines()
+                shift = logs_time.zone_shift(lines[-1], os.fstat(log.fileno()).st_mtime) if lines else 0
+        except OSError:
+            lines, size, shift = [], 0, 0
+        for line in lines:
+            if (due := DUE.search(line)) and (moment := logs_time.stamp(line, shift)):
+                found[os.fsdecode(due[1])] = moment
+        told = next((moment for line in lines if (moment := logs_time.stamp(line, shift))), None)
+        since = max(filter(None, (started, told if size > LOG_END else None)), default=None)
+    return {"sent": found, "since": since}
+
+
+def ticking(host: Host, app: App):
+    """By Celery's own reckoning of when each entry was due after it was last sent, as beat's log says."""
+    if not app.beats:
+        raise Skip("no beat on this host")
+    part = app.beats[0]
+    if not part.row or not part.row.pid or time.time() - part.row.started < LATE:
+        raise Skip("beat has only just started, or does not run")
+    found = section(app, "beat")
+    if found["refused"]:
+        raise Skip("the schedule cannot be read")
+    late = {name: seconds for name, seconds in found["late"].items() if seconds > LATE}
+    if late:
+        name = max(late, key=late.get)
+        yield fail(
+            part.name,
+            f"beat has stopped: {name!r} was due {late[name]} s ago",
+            "beat hangs, waits for the broker, or was started before the schedule changed",
+            f"celeryhost logs {part.name}; celeryhost restart {part.name}",
+        )
+    elif option(part.words, "-l", "--loglevel").upper() not in ("INFO", "DEBUG") and not found.get("in_database"):
+        yield skip(part.name, "its log tells of no ticks: set its loglevel to INFO")
+    else:
+        yield ok(part.name, f"{found['entries']} entries, none late")
+
+
+def scheduler(host: Host, app: App):
+    """https://django-celery-beat.readthedocs.io: without its scheduler nothing reads what the admin's page holds."""
+    if not app.beats:
+        raise Skip("no beat on this host")
+    found = section(app, "beat")
+    part = app.beats[0]
+    if found["refused"]:
+        yield fail(
+            part.name,
+            found["refused"],
+            f"the schedule of {found['scheduler']} cannot be read",
+            "correct beat's scheduler; for one in the database: INSTALLED_APPS, then manage.py migrate",
+        )
+    elif found["unread"]:
+        yield warn(
+            part.name,
+            "periodic tasks of the Django admin are never executed",
+            f"{found['unread']} stand in django_celery_beat's table, and beat uses {found['scheduler']}",
+            "set scheduler: django_celery_beat.schedulers:DatabaseScheduler",
+        )
+    elif not found["entries"]:
+        yield warn(part.name, "no periodic task is executed", "the schedule is empty", "fill it, or set beat: false")
+    else:
+        yield ok(part.name, f"{found['scheduler']}, {found['entries']} entries")
+
+
+def zone(host: Host, app: App):
+    """https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones"""
+    if not app.beats:
+        raise Skip("no beat on this host")
+    found = section(app, "beat")
+    part = app.beats[0]
+    django = found.get("django_timezone")
+    if django and not found["use_tz"] and found["tz_aware"] and found.get("in_database"):
+        yield warn(
+            part.name,
+            "can't compare offset-naive and offset-aware datetimes, or tasks some hours late",
+            "USE_TZ is False and DJANGO_CELERY_BEAT_TZ_AWARE is not",
+            "set DJANGO_CELERY_BEAT_TZ_AWARE = False",
+        )
+    elif django and django != found["timezone"]:
+        yield warn(
+            part.name,
+            "crontabs fire at the wrong hour",
+            f"Celery's timezone is {found['timezone']}, Django's TIME_ZONE {django}",
+            f"set timezone = {django!r} (CELERY_TIMEZONE)",
+        )
+    else:
+        yield ok(part.name, found["timezone"])

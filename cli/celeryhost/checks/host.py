@@ -1,0 +1,227 @@
+"""The machine that is looked at: each fact is found when a check first asks for it, and once."""
+
+from __future__ import annotations
+
+import os
+from collections import namedtuple
+from shlex import split
+
+from .. import conffile, doctor_script, locate, task_script, tasks
+from ..active import option
+from ..errors import DENIED, UNKNOWN, Failure
+from ..programs import near
+from ..rpc import Supervisor
+from ..status import look
+from . import ROOT, Skip
+from .redis import Redis
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+PASSWORD_FILE = "/etc/celeryhost/redis.password"
+PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
+
+Part = namedtuple("Part", "name program words command row")
+Part.__doc__ = """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, the words of its
+command line, which of the two it is, and its status.Row (None without one)."""
+
+
+class fact:  # noqa: N801
+    """A property that is found once; also a Skip or Failure in its place."""
+
+    def __init__(self, find):
+        self.find = find
+        self.name = find.__name__
+
+    def __get__(self, owner, _):
+        kept = owner.__dict__.setdefault("kept", {})
+        if self.name not in kept:
+            try:
+                kept[self.name] = self.find(owner), None
+            except (Skip, Failure) as error:
+                kept[self.name] = None, error
+        value, error = kept[self.name]
+        if error:
+            raise error
+        return value
+
+
+class App:
+    """A Celery app of this host: its workers and beats, and what its own Python says of it."""
+
+    def __init__(self, host: Host, name: str, parts: list[Part]):
+        self.host = host
+        self.name = name
+        self.workers = [part for part in parts if part.command == "worker"]
+        self.beats = [part for part in parts if part.command == "beat" or is_embedded(part)]
+        self.parts = parts
+
+    @fact
+    def answer(self) -> dict:
+        """What doctor_script.py answers, also its `error`; raises Failure where it cannot run."""
+        part = self.parts[0]
+        words = [option(worker.words, "-n", "--hostname") for worker in self.workers]
+        request = {
+            "nodes": words,
+            "time_limit": time_limit(part.words),
+            "beat": self._beat() if self.beats else None,
+        }
+        command = tasks.read_command(part.program, part.command)
+        return tasks.ask(command, request, PROBE_SECONDS + tasks.START_SECONDS, task_script, doctor_script)
+
+    @property
+    def probe(self) -> dict:
+        """The answer of a project that loads; raises Skip for one that does not."""
+        try:
+            answer = self.answer
+        except Failure as failure:
+            raise Skip(ROOT if failure.code == DENIED else "the project does not load") from None
+        if "error" in answer:
+            raise Skip("the project does not load")
+        return answer
+
+    def _beat(self) -> dict:
+        from .beat import sent
+
+        part = self.beats[0]
+        scheduler = option(part.words, "-S", "--scheduler")
+        return {"scheduler": scheduler, **sent(part)}
+
+
+class Host:
+    """`target`: the shared options (cli.Target); `names`: the apps to look at, none for all."""
+
+    def __init__(self, target, names=()):
+        self.target = target
+        self.names = names
+
+    @fact
+    def supervisor(self) -> Supervisor:
+        """Raises Failure: no configuration file, or one that makes no sense."""
+        return Supervisor(locate.find(self.target.config, self.target.url, self.target.user))
+
+    @fact
+    def report(self):
+        """status.look; raises Skip where supervisord does not answer, which check `supervisord` says."""
+        try:
+            return look(self.supervisor)
+        except Failure as failure:
+            raise Skip(ROOT if failure.code == DENIED else "supervisord does not answer") from None
+
+    @fact
+    def pid(self) -> int:
+        """supervisord's; raises Skip where it is not on this machine."""
+        pid = self.report.pid
+        if not os.path.isdir(f"/proc/{pid}") or not conffile.is_supervisord(pid):
+            raise Skip("supervisord is on another machine")
+        return pid
+
+    @fact
+    def programs(self) -> dict:
+        """conffile.load; raises Skip where the files are not readable, by this user or at all."""
+        try:
+            config = self.supervisor.server.config
+            if not config:
+                raise Skip("the configuration is not known: name it with -c FILE")
+            return conffile.load(config)
+        except Failure as failure:
+            raise Skip(ROOT if failure.code == DENIED else "the configuration cannot be read") from None
+
+    @fact
+    def apps(self) -> list[App]:
+        """The apps that were asked for; raises Failure (UNKNOWN) for one that is not here, and Skip."""
+        rows = {row.group: row for row in self.rows}
+        parts: dict[str, list[Part]] = {}
+        for program in self.programs.values():
+            words = split(program.command)
+            for command in ("worker", "beat"):
+                read = tasks.read_command(program, command)
+                if read:
+                    name = program.name
+                    app = name.partition("-worker")[0] if command == "worker" else name.removesuffix("-beat")
+                    part = Part(name, read.program, words, command, rows.get(program.group))
+                    parts.setdefault(app, []).append(part)
+                    break
+        found = {
+            name: App(self, name, sorted(them, key=lambda part: part.command != "worker"))
+            for name, them in parts.items()
+        }
+        for name in self.names:
+            if name not in found:
+                known = f"there is {', '.join(found)}" if found else "see celeryhost status"
+                raise Failure(f"no app {name!r} with a Celery worker or beat here", UNKNOWN, near(name, found) or known)
+        return [found[name] for name in self.names or found]
+
+    @property
+    def rows(self) -> list:
+        try:
+            return self.report.rows
+        except Skip:
+            return []
+
+    @fact
+    def redises(self) -> list[Redis]:
+        """The Redis servers that the apps' brokers are, else this machine's own; raises Skip where there is none."""
+        return list({redis.place: redis for redis in map(Redis, self._redis_urls())}.values()) or self._own_redis()
+
+    def _redis_urls(self):
+        try:
+            apps = self.apps
+        except Skip:
+            return
+        for app in apps:
+            try:
+                url = app.probe["broker"]["url"]
+            except Skip:
+                url = app.parts[0].program.environment.get("CELERY_BROKER_URL", "")
+            if url.partition(":")[0] in ("redis", "rediss", "redis+socket"):
+                yield url
+
+    def _own_redis(self) -> list[Redis]:
+        place = next((words for words in processes().values() if words[0].endswith("redis-server")), None)
+        if not place:
+            raise Skip("no Redis is used here")
+        try:
+            with open(PASSWORD_FILE) as file:
+                password = file.read().strip()
+        except FileNotFoundError:
+            raise Skip("no Redis of celeryhost's is here") from None
+        except PermissionError:
+            raise Skip(ROOT) from None
+        from urllib.parse import quote
+
+        port = place[1].rpartition(":")[2] if len(place) > 1 else "6379"
+        return [Redis(f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0")]
+
+
+def is_embedded(part: Part) -> bool:
+    """Whether a worker is a beat too."""
+    return part.command == "worker" and ("-B" in part.words or "--beat" in part.words)
+
+
+def time_limit(words: list[str]) -> float | None:
+    """A worker's --time-limit in seconds."""
+    value = option(words, "--time-limit", "--time-limit")
+    try:
+        return float(value) or None
+    except ValueError:
+        return None
+
+
+def log_of(part: Part) -> str | None:
+    """The file that Celery writes (`-f`), else the one that Supervisor does."""
+    return option(part.words, "-f", "--logfile") or part.program.stdout_logfile
+
+
+def processes() -> dict[int, list[str]]:
+    """The command lines of this machine's processes, by pid."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    text = os.fsdecode(file.read()).rstrip("\0 ")
+            except OSError:
+                continue
+            if text:
+                # A process that has set its title, as Redis does, has one text with spaces.
+                found[int(name)] = text.split("\0") if "\0" in text else text.split()
+    return found

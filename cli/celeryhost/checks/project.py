@@ -1,0 +1,216 @@
+"""The project: whether its app loads, what of Celery it uses that is gone, what is brought in from outside."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+
+from .. import conffile
+from ..errors import DENIED, Failure
+from . import ROOT, Skip, fail, ok, skip, warn
+from .host import App, Host
+
+MOST_FILES = 5000
+SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "static", "media"}
+
+# Gone with Celery 4 and 5, and where it is now.
+# https://docs.celeryq.dev/en/stable/history/whatsnew-5.0.html, …/whatsnew-4.0.html
+REMOVED = {
+    "celery.task": "from celery import shared_task; a periodic_task becomes an entry of beat_schedule",
+    "celery.task.schedules": "from celery.schedules import crontab",
+    "celery.decorators": "from celery import shared_task",
+    "celery.execute": "app.send_task",
+    "celery.registry": "app.tasks",
+    "celery.messaging": "app.amqp",
+    "celery.log": "from celery.utils.log import get_task_logger",
+    "celery.conf": "app.conf",
+    "celery.contrib.batches": "the package celery-batches",
+    "celery.contrib.methods": "a function as task, with the object's key as argument",
+    "celery.utils.encoding": "kombu.utils.encoding",
+    "celery.utils.timeutils": "celery.utils.time",
+    "celery.utils.mail": "a handler of Django's logging",
+    "celery.five": "Python 3's own names",
+    "celery.backends.amqp": "result_backend = 'rpc://'",
+    "djcelery": "django-celery-beat and django-celery-results",
+}
+
+
+def app(host: Host, app: App):
+    """Loads it as its worker does: same Python, user, folder and environment."""
+    try:
+        answer = app.answer
+    except Failure as failure:
+        if failure.code == DENIED:
+            yield skip(app.name, ROOT)
+            return
+        answer = {"error": "project", "message": failure.message}
+    if "error" in answer:
+        part = app.parts[0]
+        yield fail(
+            app.name,
+            "Unable to load celery application.",
+            conffile.hide_passwords(answer["message"]),
+            f"try it: cd {part.program.directory or '/'} && {os.path.dirname(part.words[0])}/celery report",
+        )
+    else:
+        yield ok(app.name, f"loads as {app.parts[0].program.user or 'this user'}")
+
+
+def removed(host: Host, app: App):
+    """By ast over the project's files, since a module that is imported late breaks late."""
+    directory = app.parts[0].program.directory
+    if not directory:
+        raise Skip("directory= is not set")
+    found = 0
+    for path in sources(directory):
+        try:
+            with open(path, "rb") as file:
+                text = file.read()
+        except PermissionError:
+            raise Skip(ROOT) from None
+        for line, name in removed_imports(text):
+            found += 1
+            top = name if name in REMOVED else name.rpartition(".")[0]
+            module = "djcelery" if top == "djcelery" else top
+            yield fail(
+                app.name,
+                f"ModuleNotFoundError: No module named {module!r}",
+                f"{path}:{line} imports {name}, which Celery no longer has",
+                f"use {REMOVED[top]}",
+            )
+    if not found:
+        yield ok(app.name, f"nothing of {directory} imports what Celery has removed")
+
+
+def sources(directory: str):
+    """The Python files of a project, without those of a virtual environment."""
+    left = MOST_FILES
+    for folder, folders, names in os.walk(directory):
+        if "pyvenv.cfg" in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".py") and left:
+                left -= 1
+                yield os.path.join(folder, name)
+
+
+def removed_imports(text: bytes):
+    """(line, dotted name) of each import in a source that Celery can no longer serve; a caught one is none."""
+    if b"celery" not in text:
+        return
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    caught = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Try) and any(map(_catches_imports, node.handlers))
+        for part in node.body
+        for inner in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        if id(node) in caught:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module] if node.module in REMOVED else [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if names == ["celery.task"] else names
+        else:
+            continue
+        for name in names:
+            if name in REMOVED or name.rpartition(".")[0] in ("celery.task", "djcelery"):
+                yield node.lineno, name
+
+
+def _catches_imports(handler: ast.ExceptHandler) -> bool:
+    names = (
+        {name.id for name in ast.walk(handler.type) if isinstance(name, ast.Name)} if handler.type else {"Exception"}
+    )
+    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
+
+
+def publisher(host: Host, app: App):
+    """Celery issue 6370: what does not import the app publishes with Celery's default broker, amqp."""
+    program = app.parts[0].program
+    name = _module(app)
+    package = os.path.join(program.directory or "/", *name.split("."))
+    if not os.path.isfile(os.path.join(package, "celery.py")):
+        return
+    path = os.path.join(package, "__init__.py")
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except PermissionError:
+        raise Skip(ROOT) from None
+    except (OSError, SyntaxError, ValueError):
+        return
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [
+        alias.name for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names
+    ]
+    if not any("celery" in module for module in modules):
+        yield warn(
+            app.name,
+            "[Errno 111] Connection refused in the web process, though Redis is healthy",
+            f"{path} does not import the app, so .delay() of a @shared_task goes to amqp://localhost",
+            "write there: from .celery import app as celery_app",
+        )
+
+
+def _module(app: App) -> str:
+    from .. import tasks
+
+    part = app.parts[0]
+    return (tasks.read_command(part.program, part.command).app or "").partition(":")[0]
+
+
+def settings(host: Host, app: App):
+    """What the command line and the environment bring in beside the project's settings, never silently."""
+    brought = app.probe["brought"]
+    same = []
+    for name, entry in brought.items():
+        value, own = (_written(entry[key]) for key in ("value", "own"))
+        if not entry["differs"]:
+            same.append(name if value == "***" else f"{name}={value}")
+        elif name in ("broker_url", "result_backend"):
+            yield warn(
+                app.name,
+                f"{name} of the project has no effect",
+                f"CELERY_{name.upper()} in the environment overrides it; the web process needs the same",
+                f"have the project read CELERY_{name.upper()} too (/etc/celeryhost/{app.name}.env has it)",
+            )
+        else:
+            yield warn(
+                app.name,
+                f"{name}={own} of the project has no effect",
+                f"the worker's command line overrides it with {value}",
+                "say the same under `settings` of the app in celery_apps, or leave it out of the project",
+            )
+    if same:
+        yield ok(app.name, f"brought in from outside, nothing overridden: {', '.join(same)}")
+
+
+def _written(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def mysql(host: Host, app: App):
+    """https://django-celery-results.readthedocs.io/en/latest/getting_started.html: a key may have 767 bytes there, and
+    its default of 255 characters of utf8mb4 has 1020."""
+    django = app.probe["django"]
+    if "error" in django:
+        raise Skip(django["error"])
+    if "django_celery_results" not in django.get("installed", ()):
+        return
+    if any("mysql" in engine for engine in django["engines"]) and django["task_id_max_length"] > 191:
+        yield fail(
+            app.name,
+            "(1071, 'Specified key was too long; max key length is 767 bytes')",
+            f"django_celery_results on MySQL makes an index on a task_id of {django['task_id_max_length']} characters",
+            "set DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191 in the settings, then migrate",
+        )

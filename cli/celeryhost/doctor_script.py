@@ -1,0 +1,298 @@
+"""Tell what a project's Celery app is and sees. Runs in the project's own Python, beside task_script.py (see there).
+
+The request, besides `app`, `options` and `settings`:
+
+    nodes       what each worker's `-n` says, as written; an empty one for Celery's default
+    time_limit  of the worker's command line, seconds or null
+    beat        null, or {"scheduler": of its command line or "", "since": when the log begins to tell, or null,
+                "sent": {entry: when it was last sent}}, times in seconds since the epoch
+
+The answer: `error` and `message` as in task_script.py for a project that does not load, else an object for each
+function of SECTIONS; one whose question could not be asked holds `error`, a text.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import datetime, timezone
+
+from .task_script import asked, brought_in, described, destination, load, one_line
+from .task_script import main as respond
+
+LOOK_SECONDS = 2  # between two looks at a queue that has something in it
+REPLY_SECONDS = 5
+SECRET = ("url", "password", "backend")
+
+
+def answer(request: dict) -> dict:
+    """What SECTIONS find out about the app; raises Refusal."""
+    own: dict = {}
+    app = load(request, lambda app: own.update(theirs(app, request)))
+    app.finalize()
+    found = {"own": own, "request": request, "app": app}
+    return {section.__name__: told(section, found) for section in SECTIONS}
+
+
+def told(section, found: dict) -> dict:
+    """One section's object, also kept for the sections after it."""
+    try:
+        found[section.__name__] = section(**found)
+    except Exception as error:
+        found[section.__name__] = {"error": described(error)}
+    return found[section.__name__]
+
+
+def theirs(app, request: dict) -> dict:
+    """What the project itself says to each setting that is brought in from outside, if it says anything."""
+    own = {}
+    for name in brought_in(app, request):
+        default = app.conf.maps[-1].get(name)
+        if app.conf.get(name) != default or app.conf.value_set_for(name):
+            own[name] = app.conf.get(name)
+    for name, first in (("broker_url", "broker_host"), ("result_backend", "CELERY_RESULT_BACKEND")):
+        value = app.conf.first(name, first)  # without the environment, which wins over it
+        if value is not None:
+            own[name] = value
+    return own
+
+
+def brought(app, own, request, **_) -> dict:
+    """Settings from the command line and the environment: {name: {"value", "own"}}; URLs are only said to differ."""
+    values = brought_in(app, request)
+    for name in ("broker_url", "result_backend"):
+        if os.environ.get(f"CELERY_{name.upper()}"):
+            values[name] = os.environ[f"CELERY_{name.upper()}"]
+    found = {}
+    for name, value in values.items():
+        entry = {"value": value, "own": own.get(name), "differs": name in own and own[name] != value}
+        if any(word in name for word in SECRET):
+            entry.update(value="***", own="***" if name in own else None)
+        found[name] = entry
+    return found
+
+
+def broker(app, **_) -> dict:
+    """Whether Celery reaches it; `url` is whole, with its password."""
+    import kombu
+
+    with app.connection_for_write() as connection:
+        found = {
+            "url": connection.as_uri(include_password=True),
+            "shown": connection.as_uri(),
+            "transport": connection.transport_cls,
+            "kombu": kombu.__version__,
+            "visibility": (connection.transport_options or {}).get("visibility_timeout"),
+            "refused": None,
+        }
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.2)
+        except Exception as error:
+            found["refused"] = one_line(error)
+    return found
+
+
+def results(app, broker, **_) -> dict:
+    """The result backend: its class, whether it is none at all, and what reading from it said."""
+    from celery.backends.base import DisabledBackend
+
+    backend = app.backend
+    found = {"backend": type(backend).__name__, "disabled": isinstance(backend, DisabledBackend), "refused": None}
+    stores = [name for name, task in project_tasks(app).items() if not task.ignore_result]
+    found["stored"] = stores if found["disabled"] else []
+    if found["disabled"]:
+        return found
+    try:
+        if type(backend).__module__ == "celery.backends.redis":
+            backend.client.ping()  # its own reading tries again for minutes
+        else:
+            backend.get_task_meta("celeryhost-doctor", cache=False)
+    except Exception as error:
+        found["refused"] = described(error)
+    return found
+
+
+def project_tasks(app) -> dict:
+    return {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
+
+
+def limits(app, request, **_) -> dict:
+    """The longest time limit of a task in seconds, and how many have none; a task's own wins over a worker's."""
+    times = {name: task.time_limit or request["time_limit"] for name, task in project_tasks(app).items()}
+    known = {name: seconds for name, seconds in times.items() if seconds}
+    longest = max(known, key=known.get, default=None)
+    return {"task": longest, "seconds": known.get(longest), "unlimited": len(times) - len(known)}
+
+
+def workers(app, request, broker, **_) -> dict:
+    """{node: its answer or null}: tasks that it lacks, queues, seconds to its last ETA and of its running tasks."""
+    from celery.utils.nodenames import default_nodename, host_format
+
+    nodes = [host_format(default_nodename(name or None)) for name in request["nodes"]]
+    if not nodes or broker["refused"]:
+        return {}
+
+    def ask(command, of, **arguments):
+        return asked(app, command, REPLY_SECONDS, destination=of, limit=len(of), **arguments) if of else {}
+
+    there = sorted(ask("ping", nodes))
+    known = ask("registered", there, arguments={"builtins": True})
+    queues, waiting, running = (ask(command, there) for command in ("active_queues", "scheduled", "active"))
+    found = dict.fromkeys(nodes)
+    now = time.time()
+    for node in there:
+        names = {name.partition(" [")[0] for name in known.get(node) or ()}
+        starts = [task.get("time_start") or now for task in running.get(node) or ()]
+        found[node] = {
+            "lacks": sorted(set(project_tasks(app)) - names),
+            "queues": [queue["name"] for queue in queues.get(node) or ()],
+            "eta": max((epoch(task["eta"]) - now for task in waiting.get(node) or ()), default=0),
+            "running": len(starts),
+            "longest": max((now - start for start in starts), default=0),
+        }
+    return found
+
+
+def epoch(text: str) -> float:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def queues(app, broker, workers, **_) -> dict:
+    """{queue: length now and a little later, the workers that read it}, `seconds` between, tasks `done` meanwhile."""
+    if broker["refused"]:
+        return {"error": "the broker is not reached"}
+    there = [node for node in workers if workers[node]]
+    names = {name for node in there for name in workers[node]["queues"]} | set(app.amqp.queues)
+    names |= {destination(app, name) for name in project_tasks(app)}
+    with app.connection_for_write() as connection:
+        first, start = lengths(connection, names), time.monotonic()
+        second, seconds, finished = first, 0, None
+        if any(first.values()):
+            before = total(app, there)
+            time.sleep(LOOK_SECONDS)
+            second, seconds = lengths(connection, names), time.monotonic() - start
+            finished = total(app, there) - before
+    return {
+        "seconds": seconds,
+        "done": finished,
+        "queues": {
+            name: {
+                "before": first[name],
+                "after": second[name],
+                "readers": [node for node in there if name in workers[node]["queues"]],
+            }
+            for name in sorted(names)
+        },
+    }
+
+
+def lengths(connection, names) -> dict:
+    """How many messages wait in each queue; a queue that is not there is empty."""
+    found = {}
+    for name in names:
+        with connection.channel() as channel:  # a refusal closes it
+            try:
+                found[name] = channel.queue_declare(name, passive=True).message_count
+            except connection.channel_errors:
+                found[name] = 0
+    return found
+
+
+def total(app, nodes: list) -> int:
+    """How many tasks those workers have taken since they started."""
+    stats = asked(app, "stats", REPLY_SECONDS, destination=nodes, limit=len(nodes)) if nodes else {}
+    return sum(sum((reply.get("total") or {}).values()) for reply in stats.values())
+
+
+def beat(app, request, **_) -> dict:
+    """Its scheduler, time zones, entries, and the entries that are late: {name: seconds}."""
+    given = request["beat"]
+    if given is None:
+        return {}
+    found = {
+        "scheduler": str(given["scheduler"] or app.conf.beat_scheduler),
+        "timezone": str(app.timezone),
+        "refused": None,
+        "late": {},
+        **django(),
+    }
+    try:
+        from celery.utils.imports import symbol_by_name
+
+        scheduler = symbol_by_name(found["scheduler"], aliases={"django": DATABASE})
+        found["in_database"] = "django_celery_beat" in scheduler.__module__
+        entries = list(in_database(given) if found["in_database"] else in_project(app, given))
+    except Exception as error:
+        found["refused"] = described(error)
+        return found
+    found["entries"] = len(entries)
+    found["unread"] = 0 if found["in_database"] else unread(found.get("installed", ()))
+    found["late"] = late(entries)
+    return found
+
+
+DATABASE = "django_celery_beat.schedulers:DatabaseScheduler"
+
+
+def unread(installed) -> int:
+    """How many periodic tasks stand in the database, of people who think that beat reads them."""
+    if "django_celery_beat" not in installed:
+        return 0
+    from django.db import DatabaseError
+    from django_celery_beat.models import PeriodicTask
+
+    try:
+        return PeriodicTask.objects.filter(enabled=True).exclude(name__startswith="celery.").count()
+    except DatabaseError:  # never migrated
+        return 0
+
+
+def late(entries) -> dict:
+    """{name: seconds since it was due} of the `(name, schedule, last run)` whose time has come."""
+    found = {}
+    for name, schedule, last in entries:
+        if last:
+            over = -schedule.remaining_estimate(datetime.fromtimestamp(last, timezone.utc)).total_seconds()
+            if over > 0:
+                found[name] = round(over)
+    return found
+
+
+def in_project(app, given):
+    from celery.schedules import maybe_schedule
+
+    for name, entry in app.conf.beat_schedule.items():
+        yield name, maybe_schedule(entry["schedule"], app=app), given["sent"].get(name, given["since"])
+
+
+def in_database(given):
+    from django_celery_beat.models import PeriodicTask
+
+    for task in PeriodicTask.objects.enabled():
+        moments = [given["sent"].get(task.name), given["since"], task.last_run_at and task.last_run_at.timestamp()]
+        yield task.name, task.schedule, max((moment for moment in moments if moment), default=None)
+
+
+def django(**_) -> dict:
+    """What of Django's settings concerns Celery; nothing in a project without Django."""
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        return {}
+    from django.conf import settings
+
+    return {
+        "installed": [name for name in settings.INSTALLED_APPS if name.startswith("django_celery_")],
+        "django_timezone": settings.TIME_ZONE,
+        "use_tz": settings.USE_TZ,
+        "tz_aware": getattr(settings, "DJANGO_CELERY_BEAT_TZ_AWARE", True),
+        "engines": [str(database.get("ENGINE")) for database in settings.DATABASES.values()],
+        "task_id_max_length": getattr(settings, "DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH", 255),
+    }
+
+
+SECTIONS = (brought, broker, results, limits, workers, queues, beat, django)
+
+
+def main() -> None:
+    """Answer the request on stdin."""
+    respond(answer)
