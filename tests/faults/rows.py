@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import time
@@ -13,40 +14,46 @@ from celeryhost.rendering import render
 
 from tests.integration.conftest import wait_for
 
-from .stack import OURS, TEMPLATES, Count, Stack
+from .stack import OURS, TEMPLATES, Count, Ledger, Stack
 
-Row = namedtuple("Row", "name run")
-Row.__doc__ = "`run(side)` does it and returns a Result."
-Result = namedtuple("Result", "sent count back remark", defaults=("",))
+Row = namedtuple("Row", "name run kills", defaults=(False,))
+Row.__doc__ = """`run(side)` does it to a Stack of its own, or `run(machine)` to a host, and returns a Result.
+`kills`: it cuts off running tasks whatever the configuration."""
+Result = namedtuple("Result", "sent count again remark", defaults=("",))
 Result.__doc__ = "Tasks sent, what became of them (stack.Count), seconds until a task started again, and a remark."
 
 READY = 60  # seconds for the first task to start, on a busy machine
-MARGIN = 25  # seconds beyond a task's length without any event that mean: nothing more will come
+MARGIN = 40  # seconds beyond a task's length without any event that mean: nothing more will come
 
 
 def under_load(fault, tasks: int, seconds: float, fresh: str | None = None, **options):
-    """A row: send, wait for the first tasks, `fault(stack)`, wait for the last.
+    """The run of a row: see `measure`. `options` are the Stack's."""
+
+    def run(side: str) -> Result:
+        with Stack(side, **options) as stack:
+            return measure(stack, fault, tasks, seconds, fresh)
+
+    return run
+
+
+def measure(stack: Ledger, fault, tasks: int, seconds: float, fresh: str | None = None) -> Result:
+    """Send, wait for the first tasks, `fault(stack)`, wait for the last.
 
     `fresh` is what tells a task's start after the fault from one before it: another "pid", another "parent", or nothing
     but the time. `fault` returns the time to count from, None: when it began.
     """
-
-    def run(side: str) -> Result:
-        with Stack(side, **options) as stack:
-            sent = stack.send(tasks, seconds)
-            wait_for(lambda: len(stack.notes("started")) > 4, READY)
-            before = {getattr(note, fresh) for note in stack.notes()} if fresh else set()
-            begun = time.time()
-            since = fault(stack) or begun
-            stack.settle(sent, seconds + MARGIN)
-            after = [
-                note.time
-                for note in stack.notes("started")
-                if note.time > since and not (fresh and getattr(note, fresh) in before)
-            ]
-            return Result(len(sent), stack.count(sent), min(after) - since if after else None)
-
-    return run
+    sent = stack.send(tasks, seconds)
+    wait_for(lambda: len({note.id for note in stack.notes("started")} & set(sent)) > 3, READY)
+    before = {getattr(note, fresh) for note in stack.notes()} if fresh else set()
+    begun = time.time()
+    since = fault(stack) or begun
+    stack.settle(sent, seconds + MARGIN)
+    after = [
+        note.time
+        for note in stack.notes("started")
+        if note.time > since and not (fresh and getattr(note, fresh) in before)
+    ]
+    return Result(len(sent), stack.count(sent), min(after) - since if after else None)
 
 
 def restart(stack: Stack):
@@ -59,6 +66,14 @@ def kill_main(stack: Stack):
 
 def kill_child(stack: Stack):
     os.kill(stack.notes("started")[-1].pid, signal.SIGKILL)
+
+
+def take_descriptors(stack: Stack):
+    """The worker's main process may open nothing more, and then needs a new child."""
+    main = stack.daemon.pid("ledger-worker")
+    highest = max(int(name) for name in os.listdir(f"/proc/{main}/fd"))
+    resource.prlimit(main, resource.RLIMIT_NOFILE, (highest + 1, highest + 1))
+    kill_child(stack)
 
 
 def kill_supervisord(stack: Stack):
@@ -128,7 +143,8 @@ def rotate(lines: int, rate: int):
             if side == OURS:
                 app = {"user": "root", "workers": [{"log": log}], "beat": None}
                 size = {"celery_log_size": "10M", "celery_log_keep": 8}
-                rules.write_text(render(TEMPLATES, "celery.logrotate.j2", app=app, **size))
+                text = render(TEMPLATES, "celery.logrotate.j2", app=app, **size)
+                rules.write_text(text.replace(" supervisor\n", " root\n"))  # there is no such group here
             else:
                 rules.write_text(f"{log} {{\nsu root adm\nweekly\nrotate 8\ncopytruncate\n}}\n")
             sent = stack.send(1, lines, rate, task="say")
@@ -136,7 +152,8 @@ def rotate(lines: int, rate: int):
             for _ in range(5):
                 time.sleep(lines / rate / 6)
                 command = ["logrotate", "--force", "--state", stack.folder / "state", rules]
-                subprocess.run(command, check=True, capture_output=True, timeout=60)
+                done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+                assert done.returncode == 0, done.stderr
             stack.settle(sent, READY)
             wait_for(lambda: f"line {lines - 1}." in _text(stack), READY)
             found = re.findall(r"line (\d+)\.", _text(stack))
@@ -162,6 +179,7 @@ LONG = [
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 200, 0.5)),
     Row("SIGKILL of Redis", under_load(end_redis(signal.SIGKILL), 200, 0.5)),
     Row("Redis away for 60 s", under_load(end_redis(signal.SIGTERM, 60), 200, 0.5)),
+    Row("out of file descriptors", under_load(take_descriptors, 20, 5, "parent")),
     Row("beat killed", beat_row(kill_beat, 20)),
     Row("beat killed, its schedule file corrupt", beat_row(break_schedule, 20)),
     Row("SIGKILL of supervisord with a beat, no systemd", beat_row(kill_supervisord, 20)),
@@ -169,10 +187,11 @@ LONG = [
 ]
 SHORT = [
     Row("restart", under_load(restart, 30, 0.5, "parent")),
-    Row("restart, task longer than the grace", under_load(restart, 8, 6, "parent", grace=2)),
-    Row("worker's main process killed", under_load(kill_main, 12, 2, "parent")),
-    Row("pool's child killed", under_load(kill_child, 12, 2, "pid")),
+    Row("restart, task longer than the grace", under_load(restart, 8, 6, "parent", grace=2), kills=True),
+    Row("worker's main process killed", under_load(kill_main, 12, 2, "parent"), kills=True),
+    Row("pool's child killed", under_load(kill_child, 12, 2, "pid"), kills=True),
     Row("supervisord killed", under_load(kill_supervisord, 12, 2, "parent")),
+    Row("out of file descriptors", under_load(take_descriptors, 12, 2, "parent"), kills=True),
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 60, 0.5)),
     Row("Redis killed", under_load(end_redis(signal.SIGKILL), 60, 0.5)),
     Row("beat's schedule corrupt", beat_row(break_schedule, 3)),

@@ -36,66 +36,18 @@ Count.__doc__ = """What became of the tasks: gone; still in Redis, unacknowledge
 visibility timeout is over; executed more than once; cut off in the middle; processes that nobody looks after."""
 
 
-class Stack:
-    """One side of a row. `grace` and `app` change celeryhost's description of the app; leaving `with` removes it."""
+class Ledger:
+    """What every side has: a ledger, the broker, and something to count. `url` is the broker's."""
 
-    def __init__(self, side: str, grace: int | None = None, beat: bool = False, **worker):
-        self.side = side
-        self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
-        self.ledger = self.folder / "ledger"
-        self.ledger.touch()
-        self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
-        self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
-        config = self.daemon.config.read_text().partition("[inet_http_server]")
-        rest = config[2].partition("[rpcinterface:supervisor]")
-        self.daemon.config.write_text(config[0] + rest[1] + rest[2])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.broker = redis.Redis(port=self.port)
-        self.sender = Celery(broker=self.url)
-        self.redis = None
-        shutil.copy(Path(__file__).with_name("ledger.py"), self.folder)
-        (self.folder / "redis").mkdir()
-        self._write_redis()
-        described = self._described(grace, beat, worker)
-        self.logs = [part["log"] for part in described["workers"]]
-        write = self._ours if side == OURS else self._naive
-        (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described, beat))
+    def __init__(self, side: str, ledger: Path, url: str):
+        self.side, self.ledger, self.url = side, ledger, url
+        self.place = ledger  # as its processes name it
+        self.broker = redis.Redis.from_url(url)
+        self.sender = Celery(broker=url)
 
-    def __enter__(self) -> Stack:
-        self.start_redis()
-        self.start_supervisord()
-        return self
-
-    def __exit__(self, *_):
-        for process in (self.daemon.process, self.redis):
-            if process and process.poll() is None:
-                process.kill()
-                process.wait()
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def close(self):
         self.sender.close()
         self.broker.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def start_redis(self):
-        """Start it and wait until it has its data."""
-        self.redis = subprocess.Popen([REDIS, self.folder / "redis.conf"], stdout=subprocess.DEVNULL)
-        wait_for(self._answers)
-
-    def start_supervisord(self):
-        """Start it, as systemd does at boot and when it has died."""
-        (self.folder / "s").unlink(missing_ok=True)
-        self.daemon.process = None
-        self.daemon.start(until=("STARTING", "RUNNING", "BACKOFF"))
-
-    def restart(self, program: str = "ledger-worker"):
-        """As a person does it: our command, or Supervisor's."""
-        if self.side == OURS:
-            command = self.daemon.argv("restart", program)
-        else:
-            command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", "supervisord.conf", "restart", program]
-        subprocess.run(command, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=600, check=True)
 
     def send(self, number: int, *args, task: str = "work") -> list[str]:
         """Send tasks; their ids."""
@@ -127,27 +79,89 @@ class Stack:
 
     def settle(self, sent: list[str], quiet: float, at_most: float = 600):
         """Wait until all have ended, or nothing has happened for `quiet` seconds."""
-        end = time.monotonic() + at_most
+        begun, end = time.time(), time.monotonic() + at_most
         while time.monotonic() < end:
             if not set(sent) - {note.id for note in self.notes("ended")}:
                 return
-            if time.time() - self.ledger.stat().st_mtime > quiet:
+            if time.time() - max(begun, self.ledger.stat().st_mtime) > quiet:
                 return
             time.sleep(0.1)
 
+    def running(self) -> list[int]:
+        """Every process that may be this side's."""
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
     def processes(self) -> dict[int, int]:
-        """Every process of this stack but supervisord and Redis: number → its parent's."""
-        mark, found = f"LEDGER={self.ledger}".encode(), {}
-        for entry in Path("/proc").iterdir():
+        """Every process of worker and beat: number → its parent's."""
+        mark, found = f"LEDGER={self.place}".encode(), {}
+        for pid in self.running():
             with contextlib.suppress(OSError):
-                if entry.name.isdecimal() and mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                entry = Path("/proc", str(pid))
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[pid] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
         return found
 
     def orphans(self) -> list[int]:
-        """Processes that neither supervisord nor one of its own looks after."""
+        """Processes that neither a supervisord nor one of its own looks after."""
         found = self.processes()
-        return [pid for pid, parent in found.items() if parent != self.daemon.process.pid and parent not in found]
+        return [pid for pid, parent in found.items() if parent not in found and not _is_supervisord(parent)]
+
+
+class Stack(Ledger):
+    """One side of a row. `grace` and `app` change celeryhost's description of the app; leaving `with` removes it."""
+
+    def __init__(self, side: str, grace: int | None = None, beat: bool = False, **worker):
+        self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+        self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
+        self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
+        config = self.daemon.config.read_text().partition("[inet_http_server]")
+        rest = config[2].partition("[rpcinterface:supervisor]")
+        self.daemon.config.write_text(config[0] + rest[1] + rest[2])
+        super().__init__(side, self.folder / "ledger", f"redis://127.0.0.1:{self.port}/0")
+        self.ledger.touch()
+        self.redis = None
+        shutil.copy(Path(__file__).with_name("ledger.py"), self.folder)
+        (self.folder / "redis").mkdir()
+        self._write_redis()
+        described = self._described(grace, beat, worker)
+        self.logs = [part["log"] for part in described["workers"]]
+        write = self._ours if side == OURS else self._naive
+        (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described, beat))
+
+    def __enter__(self) -> Stack:
+        self.start_redis()
+        self.start_supervisord()
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.daemon.process, self.redis):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_redis(self):
+        """Start it and wait until it has its data."""
+        self.redis = subprocess.Popen([REDIS, self.folder / "redis.conf"], stdout=subprocess.DEVNULL)
+        wait_for(self._answers)
+
+    def start_supervisord(self):
+        """Start it, as systemd does at boot and when it has died."""
+        (self.folder / "s").unlink(missing_ok=True)
+        self.daemon.process = None
+        self.daemon.start(until=("STARTING", "RUNNING", "BACKOFF"))
+
+    def restart(self, program: str = "ledger-worker"):
+        """As a person does it: our command, or Supervisor's."""
+        if self.side == OURS:
+            command = self.daemon.argv("restart", program)
+        else:
+            command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", "supervisord.conf", "restart", program]
+        subprocess.run(command, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=600, check=True)
 
     def _answers(self) -> bool:
         try:
@@ -210,3 +224,9 @@ startsecs=10
 stopwaitsecs={NAIVE_GRACE}
 """
         return text
+
+
+def _is_supervisord(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"supervisord" in Path("/proc", str(pid), "cmdline").read_bytes()
+    return False

@@ -7,6 +7,7 @@ worker names its connections, so that those of a host that lost its power are kn
 Runs in the project's Python; whatever fails here is a line in the log, and then the visibility timeout holds.
 """
 
+import contextlib
 import os
 
 from celery import bootsteps, signals
@@ -40,6 +41,13 @@ def prepare(sender, **_):
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
     sender.app.steps["consumer"].add(GiveBack)
+
+
+@signals.worker_process_init.connect
+def go_first(**_):
+    """When memory runs out, the kernel is to kill a task's process, not the worker, Redis or supervisord."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
 
 
 def _name(worker):
