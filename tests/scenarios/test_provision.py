@@ -1,34 +1,109 @@
-"""The quick start, word for word, on hosts that have only git, python3 and ca-certificates."""
+"""The README's commands, word for word, on hosts that have only git, python3 and ca-certificates."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 
 import pytest
+import yaml
+
+from tests.hosts.host import KEY
 
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
-def test_one_command(host, init, root):
+def test_this_machine(host, init, root, checkout, readme):
+    (provision,) = readme("on a fresh machine")
     bare = host(init=init)
-    listing = ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(listing, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
-    bare.copy(root, "celeryhost", files=[path for path in listed if (root / path).is_file()])
+    bare.copy(root, "celeryhost", files=checkout)
 
-    first = bare.ssh("cd celeryhost && ./celeryhost provision")
+    first = bare.ssh(f"cd celeryhost && {provision}")
     password = bare.ssh("cat /etc/celeryhost/redis.password").stdout.strip()
     assert password not in first.stdout + first.stderr
     bare.ssh("python3 -", input=(root / "tests/molecule/common/verify.py").read_text())
+    said = [bare.ssh(command).stdout for command in readme("on the provisioned machine")]
+    assert "mysite-worker" in said[0]
+    assert said[-1].strip() == "5"
 
-    second = bare.ssh("cd celeryhost && ./celeryhost provision")
+    second = bare.ssh(f"cd celeryhost && {provision}")
     assert set(re.findall(r"changed=(\d+)", second.stdout)) == {"0"}
 
     spawned = starts(bare)
     inventory = "inventory/local/group_vars/all.yml"
     bare.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    workers: [{{concurrency: 1}}]/' {inventory}")
-    bare.ssh("cd celeryhost && ./celeryhost provision")
+    bare.ssh(f"cd celeryhost && {provision}")
     assert starts(bare) - spawned == Counter({"mysite-worker": 1})
+
+
+def test_from_a_laptop(host, root, checkout, readme, tmp_path):
+    board = host()
+    for path in checkout:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / path, tmp_path / path)
+    copy, check, provision, status = readme("on a laptop")
+
+    laptop(copy, tmp_path)
+    fill_in(tmp_path / "inventory" / "mine", board)
+    before = files(board)
+    laptop(check, tmp_path)
+    assert files(board) == before
+    assert "failed=0" in laptop(provision, tmp_path)
+    running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
+    assert {"mysite-beat", "mysite-worker"} <= set(running)
+
+
+@pytest.fixture
+def readme(root):
+    """`readme(label)`: the commands of the block that the README labels so, comments left out."""
+    text = (root / "README.md").read_text()
+
+    def commands(label):
+        block = re.search(rf"<!-- {label} -->\n```sh\n(.*?)```", text, re.DOTALL)[1]
+        return [line.partition(" #")[0].strip() for line in block.splitlines()]
+
+    return commands
+
+
+@pytest.fixture
+def checkout(root):
+    """The files of the checkout, as git knows them."""
+    command = ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
+    return [path for path in listed if (root / path).is_file()]
+
+
+def laptop(command, folder):
+    environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "ssh")}
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def fill_in(inventory, host):
+    """The three places, and the key that a person has in their agent."""
+    path = inventory / "hosts.yml"
+    hosts = yaml.safe_load(path.read_text())
+    hosts["all"]["vars"] |= {
+        "ansible_user": "deploy",
+        "ansible_ssh_private_key_file": str(KEY),
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+    }
+    hosts["all"]["children"]["redis"]["hosts"]["board"]["ansible_host"] = host.address
+    path.write_text(yaml.safe_dump(hosts))
+    path = inventory / "group_vars" / "all.yml"
+    apps = yaml.safe_load(path.read_text())
+    apps["celery_apps"][0]["source"] = str(inventory.parents[1] / "examples" / "mysite")
+    path.write_text(yaml.safe_dump(apps))
+
+
+def files(host):
+    """What is installed and configured there."""
+    return host.ssh("dpkg -l; find /etc /srv /opt /usr/local /var/lib -xdev -type f -newermt 2000-01-01 | sort").stdout
 
 
 def starts(host):
