@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from contextlib import suppress
 
 from .checks import (
     FAIL,
@@ -72,6 +73,9 @@ def examine(target, names=()):
     app here has, USAGE for a configuration file that is none.
     """
     host = Host(target, names)
+    if names:
+        with suppress(Skip):
+            _subjects(host, APP)
     for check in CHECKS:
         try:
             subjects = _subjects(host, check.of)

@@ -2,6 +2,7 @@
 
 The request, besides `app`, `options` and `settings`:
 
+    instead     {setting: value}, what options of the worker's command line say in place of settings
     nodes       what each worker's `-n` says, as written; an empty one for Celery's default
     time_limit  of the worker's command line, seconds or null
     beat        null, or {"scheduler": of its command line or "", "since": when the log begins to tell, or null,
@@ -46,7 +47,7 @@ def told(section, found: dict) -> dict:
 def theirs(app, request: dict) -> dict:
     """What the project itself says to each setting that is brought in from outside, if it says anything."""
     own = {}
-    for name in brought_in(app, request):
+    for name in {**brought_in(app, request), **request["instead"]}:
         default = app.conf.maps[-1].get(name)
         if app.conf.get(name) != default or app.conf.value_set_for(name):
             own[name] = app.conf.get(name)
@@ -59,13 +60,18 @@ def theirs(app, request: dict) -> dict:
 
 def brought(app, own, request, **_) -> dict:
     """Settings from the command line and the environment: {name: {"value", "own"}}; URLs are only said to differ."""
-    values = brought_in(app, request)
+    values = {**brought_in(app, request), **request["instead"]}
     for name in ("broker_url", "result_backend"):
         if os.environ.get(f"CELERY_{name.upper()}"):
             values[name] = os.environ[f"CELERY_{name.upper()}"]
     found = {}
     for name, value in values.items():
-        entry = {"value": value, "own": own.get(name), "differs": name in own and own[name] != value}
+        mine = own.get(name)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            differs = any(value.get(key) != text for key, text in mine.items())  # what only adds overrides nothing
+        else:
+            differs = name in own and mine != value
+        entry = {"value": value, "own": mine, "differs": differs}
         if any(word in name for word in SECRET):
             entry.update(value="***", own="***" if name in own else None)
         found[name] = entry

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import click
 import pytest
-from celeryhost import checks, doctor, errors
+from celeryhost import doctor, errors
+from celeryhost.checks.beat import LATE
+from conftest import PASSWORD as SUPERVISOR_PASSWORD
+from conftest import USER, wait_for
 from sshd import sshd
 
 PASSWORD = "pass%word"
@@ -255,7 +262,10 @@ def test_project(stack):
     (stack.directory / "app" / "guarded.py").write_text(guarded)
     mine = "from mysite.settings import *\n"
     mine += "DATABASES = {'default': {'ENGINE': 'mysql_stand_in', 'NAME': 'shop'}}\nTIME_ZONE = 'Europe/Berlin'\n"
-    mine += "RESULTS_IN_DATABASE = True\n"
+    celery = stack.directory / "mysite" / "celery.py"
+    code = celery.read_text()
+    own = "app.conf.worker_concurrency = 8\napp.conf.result_backend = 'redis://elsewhere/1'\n"
+    celery.write_text(code.replace("settings.TIME_ZONE", "'UTC'") + own)
     (stack.directory / "mine.py").write_text(mine)
     engine = stack.directory / "mysql_stand_in"  # Django's own wants MySQL's client library
     engine.mkdir()
@@ -266,6 +276,7 @@ def test_project(stack):
     )
     lines = stack.look("mysite")
     package.write_text(text)
+    celery.write_text(code)
     for path in (old, stack.directory / "app" / "guarded.py", stack.directory / "mine.py"):
         path.unlink()
     shutil.rmtree(engine)
@@ -283,7 +294,9 @@ def test_project(stack):
     lines("results", "warn", "'DisabledBackend' object has no attribute '_get_task_meta_for'")
     lines("settings", "warn", "task_time_limit=300 of the project has no effect", "overrides it with 20")
     lines("settings", "warn", "result_backend of the project has no effect")
+    lines("settings", "warn", "worker_concurrency=8 of the project has no effect", "overrides it with 1")
     lines("settings", "ok", "worker_eta_task_limit=1000", "broker_url")
+    lines("timezone", "warn", "crontabs fire at the wrong hour", "timezone is UTC, Django's TIME_ZONE Europe/Berlin")
 
 
 def test_project_that_does_not_load(stack):
@@ -332,6 +345,224 @@ def test_worker_and_queue(stack):
     lines("queue", "FAIL", "tasks stay PENDING: 1 wait in queue 'stray'", "no worker that answers reads it")
     lines("grace", "warn", "a task is killed at each restart (stopwaitsecs=330)", "app.tasks.late may take 4000 s")
     lines("visibility", "FAIL", "a task is executed several times (visibility_timeout 3600 s)", "app.tasks.late")
+
+
+def test_queue_that_nothing_takes_from(stack):
+    """The pool's process is frozen; then the worker itself, and beat."""
+    main, beat = stack.daemon.pid("mysite-worker"), stack.daemon.pid("mysite-beat")
+    frozen = [main, beat]
+    [child] = map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())
+    os.kill(child, signal.SIGSTOP)
+    try:
+        for _ in range(9):
+            send(stack, "app.tasks.debug_task")
+        lines = stack.look()
+        lines("worker", "ok")
+        lines("queue", "FAIL", "tasks stay PENDING", "the worker is RUNNING and takes none")
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        lines = stack.look()
+        lines("programs", "ok", "2 running")
+        lines("worker", "FAIL", "Error: No nodes replied within time constraint", "its main process hangs")
+        lines("queue", "FAIL", "tasks stay PENDING", "no worker answers")
+        lines("beat", "FAIL", "beat has stopped: no periodic task is executed", "SIGSTOP")
+    finally:
+        for pid in [child, *frozen]:
+            os.kill(pid, signal.SIGCONT)
+    client = stack.server.client()
+    wait_for(lambda: not client.llen("celery"))
+
+
+def test_growing_queue_and_eta(stack):
+    send(stack, "app.tasks.debug_task", countdown=9000)
+    done = threading.Event()
+
+    def keep_sending():
+        while not done.wait(0.05):
+            send(stack, "app.tasks.sum", 1, 2)
+
+    sender = threading.Thread(target=keep_sending)
+    sender.start()
+    try:
+        client = stack.server.client()
+        wait_for(lambda: client.llen("celery") > 3)
+        lines = stack.look()
+    finally:
+        done.set()
+        sender.join()
+        client.delete("celery")
+    lines("queue", "warn", "queue 'celery' is growing", "more tasks are sent than done")
+    lines("visibility", "FAIL", "a task is executed several times", "an ETA", "is held by a worker")
+
+
+def test_beats(stack):
+    tasks = stack.directory / "app" / "tasks.py"
+    text = tasks.read_text()
+    wait_for(lambda: time.time() > stack.daemon.known()[0].start + LATE + 2)
+    tasks.write_text(f"{text}\n\napp.conf.beat_schedule['new'] = {{'task': 'app.tasks.check', 'schedule': 1.0}}\n")
+    second = subprocess.Popen(
+        [CELERY, "-A", "mysite", "beat", "-s", stack.daemon.folder / "second"],
+        cwd=stack.directory,
+        env=os.environ | MYSITE | {"CELERY_BROKER_URL": stack.server.url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        lines = stack.look()
+    finally:
+        second.terminate()
+        second.wait(20)
+        tasks.write_text(text)
+    lines("beat", "FAIL", "periodic tasks are executed twice: 2 beats run", str(second.pid))
+    lines("ticking", "FAIL", "mysite-beat: beat has stopped: 'new' was due", "before the schedule changed")
+    stack.look().fine("beat", "ticking")
+
+
+def test_schedulers(stack):
+    stack.beat("-l INFO -S no.such:Scheduler")
+    stack.look()("scheduler", "FAIL", "No module named 'no'")
+    stack.beat("-l INFO -S django")
+    stack.look()("scheduler", "FAIL", "no such table: django_celery_beat", "manage.py migrate")
+    stack.beat()
+    make = "from django_celery_beat.models import *; s = IntervalSchedule.objects.create(every=9, period='hours'); "
+    make += "PeriodicTask.objects.create(name='nightly', task='app.tasks.check', interval=s)"
+    for words in (["migrate", "-v0"], ["shell", "-c", make]):
+        subprocess.run([sys.executable, "manage.py", *words], cwd=stack.directory, check=True, capture_output=True)
+    lines = stack.look()
+    lines("scheduler", "warn", "periodic tasks of the Django admin are never executed", "1 stand in")
+    stack.beat("-l INFO -S django")
+    stack.look()("scheduler", "ok", "django, 1 entries")
+
+
+def test_logs(stack):
+    logs, stack.logs = stack.logs, stack.daemon.folder / "gone"
+    stack.beat()
+    stack.logs = logs
+    lines = stack.look()
+    lines("logs", "FAIL", "mysite-beat: unknown error making dispatchers for 'mysite-beat': ENOENT", "gone/beat.log")
+    lines("logs", "warn", "No space left on device, sooner or later", "worker.log", "neither Supervisor nor logrotate")
+
+
+def test_open_redis(stack):
+    """Its second address is of a network for documentation: Redis is told to listen there and cannot."""
+    stack.worker(environment={"CELERY_BROKER_URL": f"redis://127.0.0.1:{stack.server.port}/0"})
+    with stack.server.set(bind="127.0.0.1 -192.0.2.1", protected_mode="no", requirepass=""):
+        lines = stack.look()
+    lines("redis-exposure", "FAIL", "reachable on -192.0.2.1 without a password", "set requirepass")
+    with stack.server.set(bind="127.0.0.1 -192.0.2.1", requirepass=""):
+        lines = stack.look()
+    lines("redis-exposure", "warn", "DENIED Redis is running in protected mode")
+
+
+@as_root
+def test_machine(stack, tmp_path):
+    """In a mount namespace of its own: a full disk, other kernel settings, a pending reboot."""
+    setup = f"""
+    mount -t tmpfs -o size=1m none {stack.logs} && head -c 2000000 /dev/zero >{stack.logs}/worker.log
+    mount -t tmpfs none /run && echo linux-image >/run/reboot-required.pkgs && touch /run/reboot-required
+    echo 0 >{tmp_path}/zero && mount --bind {tmp_path}/zero /proc/sys/vm/overcommit_memory
+    mount -t tmpfs none /etc/logrotate.d && echo '{stack.logs}/*.log {{' >/etc/logrotate.d/mysite
+    exec "$@"
+    """
+    lines = stack.look(prefix=["unshare", "-m", "sh", "-c", setup, "sh"])
+    lines("disk", "FAIL", "[Errno 28] No space left on device", str(stack.logs))
+    lines("redis-overcommit", "warn", "Can't save in background: fork: Cannot allocate memory")
+    lines("reboot", "warn", "*** System restart required ***", "linux-image")
+    assert not any("neither Supervisor nor logrotate" in text for _, text in lines.found["logs"])
+
+
+def test_clock(stack):
+    """As the kernel says; whether it is synchronised is the machine's own affair."""
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    lines = stack.look()
+    lines("clock", "warn" if state == 5 else "ok", "System clock synchronized: no" if state == 5 else "synchronised")
+
+
+def test_file_descriptors(stack):
+    pid = int((stack.daemon.folder / "supervisord.pid").read_text())
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 2, before[1]))
+    try:
+        lines = stack.look()
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    lines("descriptors", "warn", "[Errno 24] Too many open files", "set minfds")
+
+
+def test_choice_and_json(stack):
+    done = stack.daemon.run("doctor", "mysit")
+    assert (done.returncode, done.stdout) == (errors.UNKNOWN, "")
+    assert done.stderr == "celeryhost: no app 'mysit' with a Celery worker or beat here; did you mean 'mysite'?\n"
+    done = stack.daemon.run("-c", "/nowhere.conf", "doctor")
+    assert done.returncode == errors.USAGE
+    data = json.loads(stack.daemon.run("doctor", "--json", "mysite").stdout)
+    assert data["version"] == 1
+    assert set(data["findings"][0]) == {"check", "level", "subject", "symptom", "cause", "fix"}
+    assert {finding["level"] for finding in data["findings"]} <= {"ok", "warn", "FAIL", "skip"}
+
+
+def test_on_hosts(stack, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    with sshd(folder / "sshd") as host:
+        hosts = {"all": {"hosts": {"up": host, "no": {**host, "ansible_port": 1}}}}
+        (folder / "hosts.json").write_text(json.dumps(hosts))
+        options = ["-i", str(folder / "hosts.json"), "-c", str(stack.daemon.config)]
+        done = stack.daemon.run(*options, "-H", "up", "doctor", "mysite")
+        assert "up  ok    worker: mysite-worker: mysite@" in done.stdout
+        done = stack.daemon.run(*options, "doctor", "--json")
+        assert done.returncode == errors.UNREACHABLE
+        [found] = json.loads(done.stdout)["hosts"]
+        assert found["host"] == "up"
+
+
+@as_root
+def test_without_root(stack):
+    """What it needs root for is skipped, and says so."""
+    stack.daemon.folder.chmod(0o755)
+    for path in (stack.daemon.folder / "conf.d").iterdir():
+        path.chmod(0o600)
+    python = "/usr/bin/python3"
+    command = ["import sys; sys.path[:0] = sys.argv.pop(1).split(':'); from celeryhost.__main__ import main; main()"]
+    places = f"{TREE}/cli:{Path(click.__file__).parents[1]}"
+    done = subprocess.run(
+        [python, "-c", *command, places, "-c", stack.daemon.config, "-s", stack.daemon.url, "-u", USER, "doctor"],
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={"SUPERVISOR_PASSWORD": SUPERVISOR_PASSWORD, "PATH": os.environ["PATH"]},
+        timeout=60,
+        check=False,
+    )
+    if "No module named" in done.stderr or "Permission denied" in done.stderr:
+        pytest.skip("this checkout is not readable for others")
+    lines = Lines(done)
+    lines("programs", "ok", "2 running")
+    lines("descriptors", "skip", "needs root's rights: use sudo")
+    lines("app", "skip", "needs root's rights: use sudo")
+    lines.fine("supervisord", "reboot")
+
+
+@as_root
+def test_started_without_c(daemon):
+    """As root, from a folder with a supervisord.conf in it."""
+    daemon.process = subprocess.Popen(
+        [*daemon.supervisord, "-n"], cwd=daemon.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: daemon.known() == [])
+    done = daemon.run("doctor")
+    assert "warn  started: supervisord: options.py: UserWarning: Supervisord is running as root" in done.stdout
+
+
+def test_supervisord_that_is_not_there(daemon):
+    done = daemon.run("doctor")
+    assert done.returncode == errors.FAILED
+    assert "FAIL  supervisord: supervisord: unix:///run/supervisor.sock no such file" in done.stdout
+    assert "skip  programs: machine: supervisord does not answer" in done.stdout
 
 
 def send(stack, name, *args, **options):

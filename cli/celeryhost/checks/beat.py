@@ -94,17 +94,18 @@ def sent(part: Part) -> dict:
     if path and level in ("INFO", "DEBUG"):
         try:
             with open(path, "rb") as log:
-                size = os.fstat(log.fileno()).st_size
-                log.seek(max(0, size - LOG_END))
+                state = os.fstat(log.fileno())
+                log.seek(max(0, state.st_size - LOG_END))
                 lines = log.read().splitlines()
-                shift = logs_time.zone_shift(lines[-1], os.fstat(log.fileno()).st_mtime) if lines else 0
         except OSError:
-            lines, size, shift = [], 0, 0
+            return {"sent": {}, "since": None}
+        made = state.st_mtime  # of a file just rotated, which has no line yet
+        shift = logs_time.zone_shift(lines[-1], made) if lines else 0
         for line in lines:
             if (due := DUE.search(line)) and (moment := logs_time.stamp(line, shift)):
                 found[os.fsdecode(due[1])] = moment
         told = next((moment for line in lines if (moment := logs_time.stamp(line, shift))), None)
-        since = max(filter(None, (started, told if size > LOG_END else None)), default=None)
+        since = max(filter(None, (started, told or made)), default=None)
     return {"sent": found, "since": since}
 
 

@@ -19,9 +19,19 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 PASSWORD_FILE = "/etc/celeryhost/redis.password"
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
-Part = namedtuple("Part", "name program words command row")
+Part = namedtuple("Part", "name program words command row read")
 Part.__doc__ = """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, the words of its
-command line, which of the two it is, and its status.Row (None without one)."""
+command line, which of the two it is, its status.Row (None without one), and the line as tasks.read_command reads it."""
+
+# Options of a worker that take the place of settings: https://docs.celeryq.dev/en/stable/reference/cli.html.
+# --time-limit is none: a task_time_limit of the project wins over it.
+INSTEAD = (
+    ("-c", "--concurrency", "worker_concurrency"),
+    ("-P", "--pool", "worker_pool"),
+    ("--prefetch-multiplier", "--prefetch-multiplier", "worker_prefetch_multiplier"),
+    ("--max-tasks-per-child", "--max-tasks-per-child", "worker_max_tasks_per_child"),
+    ("--max-memory-per-child", "--max-memory-per-child", "worker_max_memory_per_child"),
+)
 
 
 class fact:  # noqa: N801
@@ -58,14 +68,14 @@ class App:
     def answer(self) -> dict:
         """What doctor_script.py answers, also its `error`; raises Failure where it cannot run."""
         part = self.parts[0]
-        words = [option(worker.words, "-n", "--hostname") for worker in self.workers]
+        given = {setting: option(part.words, short, long) for short, long, setting in INSTEAD}
         request = {
-            "nodes": words,
+            "nodes": [option(worker.words, "-n", "--hostname") for worker in self.workers],
             "time_limit": time_limit(part.words),
+            "instead": {setting: tasks.value(text) for setting, text in given.items() if text},
             "beat": self._beat() if self.beats else None,
         }
-        command = tasks.read_command(part.program, part.command)
-        return tasks.ask(command, request, PROBE_SECONDS + tasks.START_SECONDS, task_script, doctor_script)
+        return tasks.ask(part.read, request, PROBE_SECONDS + tasks.START_SECONDS, task_script, doctor_script)
 
     @property
     def probe(self) -> dict:
@@ -107,6 +117,11 @@ class Host:
             raise Skip(ROOT if failure.code == DENIED else "supervisord does not answer") from None
 
     @fact
+    def live(self) -> Supervisor:
+        """The supervisord, as one that answers; raises Skip."""
+        return self.supervisor if self.report else None
+
+    @fact
     def pid(self) -> int:
         """supervisord's; raises Skip where it is not on this machine."""
         pid = self.report.pid
@@ -123,7 +138,9 @@ class Host:
                 raise Skip("the configuration is not known: name it with -c FILE")
             return conffile.load(config)
         except Failure as failure:
-            raise Skip(ROOT if failure.code == DENIED else "the configuration cannot be read") from None
+            if failure.code == DENIED or os.geteuid():
+                raise Skip(ROOT) from None
+            raise Skip("the configuration cannot be read") from None
 
     @fact
     def apps(self) -> list[App]:
@@ -137,7 +154,7 @@ class Host:
                 if read:
                     name = program.name
                     app = name.partition("-worker")[0] if command == "worker" else name.removesuffix("-beat")
-                    part = Part(name, read.program, words, command, rows.get(program.group))
+                    part = Part(name, read.program, words, command, rows.get(program.group), read)
                     parts.setdefault(app, []).append(part)
                     break
         found = {

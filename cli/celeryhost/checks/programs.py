@@ -26,7 +26,7 @@ def paths(host: Host, app: App):
         wanted = {"-x": set(), "-r": set(), "-w": set()}
         if program.directory:
             wanted["-x"].add(program.directory)
-        python = tasks.read_command(program, part.command).python
+        python = part.read.python
         wanted["-x"] |= {word for word in (split(program.command)[0], python, os.path.realpath(python)) if "/" in word}
         log = log_of(part)
         if log and log.startswith("/") and log != program.stdout_logfile:
@@ -175,12 +175,12 @@ def logs(host: Host, app: App):
         log = log_of(part)
         if not log or not log.startswith("/"):
             continue
-        if not os.path.exists(log) and part.row and part.row.pid:
+        if not os.path.isdir(os.path.dirname(log)):
             yield fail(
                 part.name,
                 f"unknown error making dispatchers for {part.name!r}: ENOENT",
-                f"{log} is gone; what is written goes nowhere, and the next start fails if its folder is gone too",
-                f"make its folder again, then celeryhost restart {part.name}",
+                f"the folder of {log} is gone: what is written goes nowhere, and the next start fails",
+                f"make it again (owner {part.program.user or 'root'}), then celeryhost restart {part.name}",
             )
             continue
         by_supervisor = log == part.program.stdout_logfile and part.program.stdout_logfile_maxbytes

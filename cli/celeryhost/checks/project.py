@@ -7,6 +7,7 @@ import json
 import os
 
 from .. import conffile
+from ..active import option
 from ..errors import DENIED, Failure
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import App, Host
@@ -51,7 +52,7 @@ def app(host: Host, app: App):
             app.name,
             "Unable to load celery application.",
             conffile.hide_passwords(answer["message"]),
-            f"try it: cd {part.program.directory or '/'} && {os.path.dirname(part.words[0])}/celery report",
+            f"try it: cd {part.program.directory or '/'} && {part.read.python} -m celery -A {part.read.app} report",
         )
     else:
         yield ok(app.name, f"loads as {app.parts[0].program.user or 'this user'}")
@@ -137,7 +138,7 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
 def publisher(host: Host, app: App):
     """Celery issue 6370: what does not import the app publishes with Celery's default broker, amqp."""
     program = app.parts[0].program
-    name = _module(app)
+    name = (app.parts[0].read.app or "").partition(":")[0]
     package = os.path.join(program.directory or "/", *name.split("."))
     if not os.path.isfile(os.path.join(package, "celery.py")):
         return
@@ -162,17 +163,14 @@ def publisher(host: Host, app: App):
         )
 
 
-def _module(app: App) -> str:
-    from .. import tasks
-
-    part = app.parts[0]
-    return (tasks.read_command(part.program, part.command).app or "").partition(":")[0]
-
-
 def settings(host: Host, app: App):
-    """What the command line and the environment bring in beside the project's settings, never silently."""
+    """What the command line and the environment bring in beside the project's settings, never silently.
+
+    https://docs.celeryq.dev/en/stable/userguide/configuration.html; measured: everything behind `--` overrides the
+    project, of the environment only CELERY_BROKER_URL and CELERY_RESULT_BACKEND do.
+    """
     brought = app.probe["brought"]
-    same = []
+    same = [f"module {word} (-I)" for part in app.workers if (word := option(part.words, "-I", "--include"))]
     for name, entry in brought.items():
         value, own = (_written(entry[key]) for key in ("value", "own"))
         if not entry["differs"]:

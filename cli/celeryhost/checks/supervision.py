@@ -71,7 +71,7 @@ def programs(host: Host):
 
 def configuration(host: Host):
     """A file that supervisord cannot read blocks every `update`, and at boot supervisord itself does not start."""
-    changes = pending(host.supervisor)
+    changes = pending(host.live)
     if changes is None:
         yield ok(SUBJECT, "what is on disk is what runs")
     elif "error" in changes:
