@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 
@@ -50,9 +51,37 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
     before = files(board)
     laptop(check, tmp_path)
     assert files(board) == before
+    cut_short(provision, tmp_path, "Install requirements")
     assert "failed=0" in laptop(provision, tmp_path)
     running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
     assert {"mysite-beat", "mysite-worker"} <= set(running)
+
+
+REFUSALS = {
+    "no room": ("-e machine_min_free_mb=99999999", "machine_min_free_mb"),
+    "a wrong password for sudo": ("-e ansible_user=deploypw -e ansible_become_password=wrong", "call again with -K"),
+    "an account that does not exist": ("-e '{celery_apps: [{name: mysite, user: nobody-here}]}'", "nobody-here"),
+    "a folder without the project": ("-e '{celery_apps: [{name: mysite, source: /usr/share}]}'", "manage.py"),
+    "a Celery app that is not there": ("-e '{celery_apps: [{name: mysite, source: SOURCE, app: misite}]}'", "misite"),
+    "a key that does not exist": ("-e '{celery_apps: [{name: mysite, wokers: []}]}'", "did you mean 'workers'"),
+    "a port that something else has": ("-e redis_port=22", "redis_port: 22 is taken on board by sshd"),
+    "an address where nothing answers": ("-e ansible_host=127.0.0.1 -e ansible_port=9", "check that it is up"),
+}
+
+
+def test_refusals(host, root, tmp_path):
+    board = host(suite="bookworm")
+    shutil.copytree(root / "inventory" / "example", tmp_path / "inventory" / "mine")
+    fill_in(tmp_path / "inventory" / "mine", board)
+    before = files(board)
+    said = {}
+    for case, (options, expected) in REFUSALS.items():
+        options = options.replace("SOURCE", str(root / "examples" / "mysite"))
+        command = f"{root}/celeryhost provision -i inventory/mine {options}"
+        code, said[case] = run(command, tmp_path)
+        assert (code != 0, expected in said[case]) == (True, True), f"{case}:\n{said[case]}"
+        assert "Traceback" not in said[case]
+    assert files(board) == before
 
 
 @pytest.fixture
@@ -75,13 +104,31 @@ def checkout(root):
     return [path for path in listed if (root / path).is_file()]
 
 
+def run(command, folder):
+    """The exit code of a command in that folder, and all it printed."""
+    done = subprocess.run(command, **shell(folder))
+    return done.returncode, done.stdout
+
+
 def laptop(command, folder):
+    """What a command prints that must succeed."""
+    code, said = run(command, folder)
+    assert code == 0, said
+    return said
+
+
+def cut_short(command, folder, task):
+    """Kill a command, and all it has started, once it says that this task has begun."""
+    process = subprocess.Popen(command, **shell(folder), start_new_session=True)
+    assert any(task in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def shell(folder):
     environment = os.environ | {"ANSIBLE_SSH_CONTROL_PATH_DIR": str(folder / "ssh")}
-    done = subprocess.run(
-        command, shell=True, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return {"shell": True, "cwd": folder, "env": environment, "text": True, **streams}
 
 
 def fill_in(inventory, host):
