@@ -72,13 +72,13 @@ def removed(host: Host, app: App):
             raise Skip(ROOT) from None
         for line, name in removed_imports(text):
             found += 1
-            top = name if name in REMOVED else name.rpartition(".")[0]
-            module = "djcelery" if top == "djcelery" else top
+            module = gone(name)
+            missing = "celery.task" if module.startswith("celery.task.") else module
             yield fail(
                 app.name,
-                f"ModuleNotFoundError: No module named {module!r}",
+                f"ModuleNotFoundError: No module named {missing!r}",
                 f"{path}:{line} imports {name}, which Celery no longer has",
-                f"use {REMOVED[top]}",
+                f"use {REMOVED[module]}",
             )
     if not found:
         yield ok(app.name, f"nothing of {directory} imports what Celery has removed")
@@ -119,13 +119,17 @@ def removed_imports(text: bytes):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module] if node.module in REMOVED else [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if names == ["celery.task"] else names
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            if name in REMOVED or name.rpartition(".")[0] in ("celery.task", "djcelery"):
-                yield node.lineno, name
+        yield from ((node.lineno, name) for name in names if gone(name))
+
+
+def gone(name: str) -> str | None:
+    """The module of REMOVED that a dotted name is in."""
+    while name and name not in REMOVED:
+        name = name.rpartition(".")[0]
+    return name or None
 
 
 def _catches_imports(handler: ast.ExceptHandler) -> bool:
