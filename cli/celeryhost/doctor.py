@@ -13,6 +13,7 @@ from .checks import (
     Finding,
     Skip,
     beat,
+    fail,
     machine,
     messages,
     programs,
@@ -20,7 +21,7 @@ from .checks import (
     redis,
     supervision,
 )
-from .checks.host import Host
+from .checks.host import Host, processes
 from .errors import FAILED
 from .errors import OK as FINE
 
@@ -66,14 +67,12 @@ CHECKS = (
 )
 
 
-def examine(target, names=()):
+def examine(host: Host):
     """Look at this machine and yield Findings, in the order of CHECKS.
 
-    `target`: the shared options (cli.Target); `names`: apps, none for all. Raises Failure: UNKNOWN for a name that no
-    app here has, USAGE for a configuration file that is none.
+    Raises Failure: UNKNOWN for an app that is not here, USAGE for a configuration file that is none.
     """
-    host = Host(target, names)
-    if names:
+    if host.names:
         with suppress(Skip):
             _subjects(host, APP)
     for check in CHECKS:
@@ -109,6 +108,33 @@ def _looked(check: Check, name: str, args: tuple):
     else:
         if not found:
             yield Finding(OK, name, check.good, check=check.name)
+
+
+def beats(host: Host) -> list[dict]:
+    """The apps whose beat runs here, with what tells their brokers apart wherever one is asked: `app`, `broker`."""
+    found = []
+    with suppress(Skip):
+        for app in host.apps:
+            with suppress(Skip):
+                if app.beats and beat.running(app.beats[0], processes()):
+                    found.append({"app": app.name, "broker": messages.identity(app)})
+    return found
+
+
+def rivals(beats_by_host: dict[str, list[dict]]):
+    """Findings about beats of several hosts that fill the same broker, of the same app."""
+    hosts: dict[tuple, list[str]] = {}
+    for host, running in beats_by_host.items():
+        for entry in running:
+            hosts.setdefault((entry["app"], entry["broker"]), []).append(host)
+    for (app, _), names in hosts.items():
+        if len(names) > 1:
+            yield fail(
+                app,
+                f"periodic tasks are executed {len(names)} times: beat runs on {' and '.join(sorted(names))}",
+                "each of them sends every task to the same broker",
+                "keep one of these hosts in group celery_beat, and provision again",
+            )._replace(check="beat")
 
 
 def exit_code(findings) -> int:

@@ -506,15 +506,17 @@ def test_on_hosts(stack, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     with sshd(folder / "sshd") as host:
-        hosts = {"all": {"hosts": {"up": host, "no": {**host, "ansible_port": 1}}}}
+        hosts = {"all": {"hosts": {"up": host, "again": host, "no": {**host, "ansible_port": 1}}}}
         (folder / "hosts.json").write_text(json.dumps(hosts))
         options = ["-i", str(folder / "hosts.json"), "-c", str(stack.daemon.config)]
         done = stack.daemon.run(*options, "-H", "up", "doctor", "mysite")
         assert "up  ok    worker: mysite-worker: mysite@" in done.stdout
         done = stack.daemon.run(*options, "doctor", "--json")
         assert done.returncode == errors.UNREACHABLE
-        [found] = json.loads(done.stdout)["hosts"]
-        assert found["host"] == "up"
+        data = json.loads(done.stdout)
+        assert {found["host"] for found in data["hosts"]} == {"up", "again"}
+        [beat] = data["findings"]
+        assert beat["symptom"] == "periodic tasks are executed 2 times: beat runs on again and up"
 
 
 @as_root

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from .. import conffile
 from . import Skip, fail, ok, warn
 from .host import App, Host
+from .redis import Redis
 
 MEANINGS = (
     ("Authentication required", "the broker's URL has no password and Redis asks for one"),
@@ -26,6 +29,15 @@ def section(app: App, name: str) -> dict:
     if "error" in found:
         raise Skip(found["error"])
     return found
+
+
+def identity(app: App) -> str:
+    """What is the same for one broker from whichever host and by whichever address; raises Skip."""
+    found = section(app, "broker")
+    if found["transport"] not in ("redis", "rediss"):
+        return found["shown"]
+    info, _ = Redis(found["url"]).facts
+    return f"{info['run_id']}/{urlsplit(found['url']).path.strip('/') or '0'}"
 
 
 def broker(host: Host, app: App):

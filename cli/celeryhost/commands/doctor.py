@@ -8,7 +8,7 @@ from collections import Counter
 
 import click
 
-from .. import checks
+from .. import checks, errors
 from .. import doctor as core
 from ..remote import is_remote
 from . import complete
@@ -33,14 +33,14 @@ def doctor(target, apps, as_json):
     """
     if is_remote(target):
         return _on_hosts(target, apps, as_json)
-    found = []
-    for finding in core.examine(target, apps):
+    host, found = core.Host(target, apps), []
+    for finding in core.examine(host):
         found.append(finding)
         if not as_json:
             _show(_data(finding))
     data = list(map(_data, found))
     if as_json:
-        print(json.dumps({"version": VERSION, "findings": data}))
+        print(json.dumps({"version": VERSION, "findings": data, "beats": core.beats(host)}))
     else:
         _count(data)
     return core.exit_code(found)
@@ -56,11 +56,15 @@ def _on_hosts(target, apps, as_json: bool) -> int:
                 _show(finding, host)
 
     code = each(target, ["doctor", "--", *apps], show, root=True, timeout=SECONDS)
+    found = list(core.rivals({host["host"]: host["beats"] for host in hosts}))
+    data = list(map(_data, found))
     if as_json:
-        print(json.dumps({"version": VERSION, "hosts": hosts}))
+        print(json.dumps({"version": VERSION, "hosts": hosts, "findings": data}))
     elif hosts:
-        _count([finding for host in hosts for finding in host["findings"]])
-    return code
+        for finding in data:
+            _show(finding)
+        _count([*(finding for host in hosts for finding in host["findings"]), *data])
+    return errors.worst([code, core.exit_code(found)])
 
 
 def _data(finding) -> dict:
