@@ -327,11 +327,14 @@ def reckoned(schedule, at: datetime, last, zone):
         last += ((at - last - MOMENT) // every) * every  # by a leap, as there may be years of seconds
     while True:
         run = after(schedule, last, zone)
-        if run <= last:
+        if run.timestamp() > last.timestamp():  # within a zone, > would not see an hour that comes twice
+            if run.timestamp() >= at.timestamp():
+                yield run
+            last = run
+        elif last.astimezone(zone).fold:  # of that hour Celery takes the first, which is over
+            last = last.astimezone(timezone.utc) + timedelta(hours=1)
+        else:
             return
-        if run >= at:
-            yield run
-        last = run
 
 
 def after(schedule, last: datetime, zone) -> datetime:

@@ -13,6 +13,8 @@ would run on either.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from .errors import USAGE, Failure
 
 LANGUAGES = ("en", "ko")
@@ -163,7 +165,7 @@ class _English:
 
     @staticmethod
     def _gap(text):
-        return " " if text.startswith("at ") and "hourly from " not in text else ", "
+        return " " if text.startswith("at ") and "every hour from " not in text else ", "
 
     def _never(self):
         return "never"
@@ -188,10 +190,13 @@ class _English:
         return f"every {f'{step} hours' if step > 1 else 'hour'} from {first} to {last}"
 
     def _times(self, runs):
-        items = [first if first == last else f"hourly from {first} to {last}" for first, last in runs]
-        if len(items) == 1 and runs[0][0] != runs[0][1]:
-            return "every hour" + items[0].removeprefix("hourly")
-        return f"at {self._listed(items, ' and ')}"
+        parts = []
+        for alone, group in groupby(runs, lambda run: run[0] == run[1]):
+            if alone:
+                parts.append(f"at {self._listed([first for first, _ in group], ' and ')}")
+            else:
+                parts += [f"every hour from {first} to {last}" for first, last in group]
+        return self._listed(parts, ", and ")
 
     def _day(self, days, months, weekdays):
         of = self._listed(self._ranges(months, _EN_MONTHS, 1), " and ") if months else ""
@@ -296,8 +301,10 @@ class _Korean:
                 return f"{of}의 {on}" if of else f"매주 {on}"
             return f"{of}의 매일" if of else ""
         dates = self._numbers("일", days)
+        if on and len(days) == 1:
+            return f"{of or '매월'} {dates}이 {on}이면"
         if on:
-            return f"{of or '매월'}{'의' if of else ''} {dates} 중 {on}"
+            return f"{f'{of}의' if of else '매월'} {dates} 중 {on}"
         return f"{of}{' ' if len(months) == len(days) == 1 else '의 '}{dates}" if of else f"매월 {dates}"
 
     @staticmethod
