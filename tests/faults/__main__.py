@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -23,8 +24,8 @@ BEGIN, END = "<!-- ./tests/run faults -->\n", "<!-- end -->"
 
 def main():
     arguments = _parser().parse_args()
-    local = [row for row in rows.LONG if arguments.k in row.name]
-    hosted = [] if arguments.no_hosts else [row for row in hosts.ROWS if arguments.k in row.name]
+    local = [row for row in rows.LONG if re.search(arguments.k, row.name)]
+    hosted = [] if arguments.no_hosts else [row for row in hosts.ROWS if re.search(arguments.k, row.name)]
     if hosted and (reasons := requirements()):
         print(f"faults: without hosts: {'; '.join(reasons)}", file=sys.stderr)
         hosted = []
@@ -54,7 +55,9 @@ def on_host(side: str, chosen: list) -> dict:
                 if row is not chosen[-1]:
                     machine.reset()
     except Exception as error:
-        found |= {(row.name, side): f"no host: {error}" for row in chosen if (row.name, side) not in found}
+        found |= {
+            (row.name, side): f"{type(error).__name__}: {error}" for row in chosen if (row.name, side) not in found
+        }
     return found
 
 
@@ -100,7 +103,7 @@ def write(path: Path, text: str):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="./tests/run faults", description=__doc__)
-    parser.add_argument("-k", default="", metavar="TEXT", help="only the faults with TEXT in their names")
+    parser.add_argument("-k", default="", metavar="REGEX", help="only the faults whose names match")
     parser.add_argument("-j", "--jobs", type=int, default=AT_ONCE, metavar="N", help="so many at a time, hosts aside")
     parser.add_argument("--no-hosts", action="store_true", help="only those that need no host")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into FILE, between its marks")

@@ -30,7 +30,6 @@ NAIVE = f"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update && apt-get -qq -y install redis-server supervisor python3-venv >/dev/null
 useradd --system --home-dir /var/lib/ledger --create-home ledger
-touch {PLACE} && chown ledger {PLACE}
 python3 -m venv /srv/ledger/venv && /srv/ledger/venv/bin/pip -q install 'celery[redis]>=5.5,<6'
 mkdir -p /var/log/ledger
 sed -i 's/^bind .*/bind 0.0.0.0/; s/^protected-mode yes/protected-mode no/' /etc/redis/redis.conf
@@ -73,7 +72,7 @@ class Machine(Ledger):
             super().__init__(side, self.host.root / PLACE[1:], f"redis://{login}{address}:6379/0")
             self.place = PLACE
             (self._provision if side == OURS else self._follow_blogs)()
-            self.ledger.touch()
+            self.host.ssh(f"install --owner=ledger /dev/null {PLACE}")
             self._ready()
         except BaseException:
             self.host.down()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -96,26 +97,40 @@ def end_redis(how: signal.Signals, away: float = 0):
     return fault
 
 
-def beat_row(fault, seconds: float):
+def beat_row(fault, seconds: float, **options):
     """A row: a beat that ticks each second, `fault(stack)`, and ticks for so many seconds more.
 
     Executed twice are the ticks beyond one a second, lost those before the fault that never came.
     """
 
     def run(side: str) -> Result:
-        with Stack(side, beat=True) as stack:
+        with Stack(side, beat=True, **options) as stack:
             wait_for(lambda: len(stack.notes("tick")) > 4, READY)
             begun = time.time()
             fault(stack)
             faulted = time.time()
-            wait_for(lambda: any(note.time > faulted + 1 for note in stack.notes("tick")), READY)
+            end = time.monotonic() + READY
+            while not (after := _ticks(stack, faulted + 1)) and time.monotonic() < end:
+                time.sleep(0.1)
+            if not after:
+                count = Count(0, 0, 0, 0, len(stack.orphans()))
+                return Result(len(stack.notes("tick")), count, None, f"no tick for {READY} s")
             time.sleep(seconds)
-            after = [note.time for note in stack.notes("tick") if note.time > faulted + 1]
+            after = _ticks(stack, faulted + 1)
             surplus = max(0, len(after) - int(after[-1] - after[0]) - 2)
             count = Count(0, 0, surplus, 0, len(stack.orphans()))
             return Result(len(stack.notes("tick")), count, after[0] - begun)
 
     return run
+
+
+def _ticks(stack: Stack, since: float) -> list[float]:
+    return [note.time for note in stack.notes("tick") if note.time > since]
+
+
+def turn_clock(seconds: int):
+    """A fault: beat's clock is set forward, or back."""
+    return lambda stack: stack.turn_clock(seconds)
 
 
 def kill_beat(stack: Stack):
@@ -163,6 +178,58 @@ def rotate(lines: int, rate: int):
     return run
 
 
+def cut_disk(seconds: float, cuts: int):
+    """A row: Redis on a disk of its own, which stands still while tasks are sent; what is on it then is found again.
+
+    The file behind a loop device holds what the file system has written, so a copy of it is what a power cut leaves.
+    """
+
+    def run(side: str) -> Result:
+        sent, lost, longest = 0, 0, 0.0
+        for _ in range(cuts):
+            with Stack(side) as stack, _disk(stack) as (image, place):
+                published = []
+                while not published or published[-1][0] < published[0][0] + seconds:
+                    published += [(time.time(), task) for task in stack.send(1, 0, task="never")]
+                    time.sleep(0.002)
+                stack.redis.send_signal(signal.SIGSTOP)
+                cut = time.time()
+                subprocess.run(["cp", "--sparse=always", image, f"{image}.cut"], check=True)
+                stack.redis.kill()
+                stack.redis.wait()
+                subprocess.run(["umount", place], check=True)
+                subprocess.run(["mount", "-o", "loop", f"{image}.cut", place], check=True)
+                stack.start_redis()
+                left = b"".join(stack.broker.lrange("celery", 0, -1)).decode()
+                missing = [when for when, task in published if task not in left]
+                sent += len(published)
+                lost += len(missing)
+                longest = max([longest, *(cut - when for when in missing)])
+        return Result(sent, Count(lost, 0, 0, 0, 0), None, f"{cuts} cuts; the oldest lost was {longest:.2f} s old")
+
+    return run
+
+
+@contextlib.contextmanager
+def _disk(stack: Stack):
+    """The folder of a Stack's Redis on a file system of its own, no worker beside it; the image and the folder."""
+    stack.daemon.rpc.call("stopAllProcesses")
+    stack.redis.kill()
+    stack.redis.wait()
+    image, place = stack.folder / "disk", stack.folder / "redis"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    try:
+        stack.start_redis()
+        yield image, place
+    finally:
+        stack.redis.kill()
+        stack.redis.wait()
+        subprocess.run(["umount", place], check=True)
+
+
 def _text(stack: Stack) -> str:
     names = sorted((stack.folder / "log").glob("worker.log*"))
     read = [subprocess.run(["zcat", "-f", name], capture_output=True, check=True).stdout for name in names]
@@ -179,11 +246,14 @@ LONG = [
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 200, 0.5)),
     Row("SIGKILL of Redis", under_load(end_redis(signal.SIGKILL), 200, 0.5)),
     Row("Redis away for 60 s", under_load(end_redis(signal.SIGTERM, 60), 200, 0.5)),
-    Row("out of file descriptors", under_load(take_descriptors, 20, 5, "parent")),
+    Row("out of file descriptors", under_load(take_descriptors, 20, 5, "pid")),
     Row("beat killed", beat_row(kill_beat, 20)),
     Row("beat killed, its schedule file corrupt", beat_row(break_schedule, 20)),
+    Row("clock an hour forward", beat_row(turn_clock(3600), 20, clock=True)),
+    Row("clock an hour back", beat_row(turn_clock(-3600), 20, clock=True)),
     Row("SIGKILL of supervisord with a beat, no systemd", beat_row(kill_supervisord, 20)),
     Row("logrotate at 1,000 lines/s", rotate(20_000, 1000)),
+    Row("power cut, disk keeps what was synced", cut_disk(5, 8)),
 ]
 SHORT = [
     Row("restart", under_load(restart, 30, 0.5, "parent")),
@@ -191,7 +261,7 @@ SHORT = [
     Row("worker's main process killed", under_load(kill_main, 12, 2, "parent"), kills=True),
     Row("pool's child killed", under_load(kill_child, 12, 2, "pid"), kills=True),
     Row("supervisord killed", under_load(kill_supervisord, 12, 2, "parent")),
-    Row("out of file descriptors", under_load(take_descriptors, 12, 2, "parent"), kills=True),
+    Row("out of file descriptors", under_load(take_descriptors, 12, 2, "pid"), kills=True),
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 60, 0.5)),
     Row("Redis killed", under_load(end_redis(signal.SIGKILL), 60, 0.5)),
     Row("beat's schedule corrupt", beat_row(break_schedule, 3)),

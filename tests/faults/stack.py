@@ -24,6 +24,27 @@ from tests.integration.conftest import Daemon, wait_for
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = str(ROOT / "templates")
 REDIS = shutil.which("redis-server")
+# libfaketime shifts what Python sleeps until, too, so that it does not sleep at all
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(clock, now);
+    long ahead = 0;
+    FILE *file;
+    if (clock == CLOCK_REALTIME && (file = fopen(getenv("CLOCK"), "r"))) {
+        if (fscanf(file, "%ld", &ahead) == 1)
+            now->tv_sec += ahead;
+        fclose(file);
+    }
+    return result;
+}
+"""
 OURS, NAIVE = "celeryhost", "naive"
 CONCURRENCY = 4
 NAIVE_GRACE = 10  # seconds, Supervisor's default
@@ -78,12 +99,13 @@ class Ledger:
         )
 
     def settle(self, sent: list[str], quiet: float, at_most: float = 600):
-        """Wait until all have ended, or nothing has happened for `quiet` seconds."""
-        begun, end = time.time(), time.monotonic() + at_most
+        """Wait until all have ended, or nothing has happened to them for `quiet` seconds."""
+        ids, begun, end = set(sent), time.time(), time.monotonic() + at_most
         while time.monotonic() < end:
-            if not set(sent) - {note.id for note in self.notes("ended")}:
+            theirs = [note for note in self.notes() if note.id in ids]
+            if ids == {note.id for note in theirs if note.event == "ended"}:
                 return
-            if time.time() - max(begun, self.ledger.stat().st_mtime) > quiet:
+            if time.time() - max([begun, *(note.time for note in theirs)]) > quiet:
                 return
             time.sleep(0.1)
 
@@ -110,7 +132,7 @@ class Ledger:
 class Stack(Ledger):
     """One side of a row. `grace` and `app` change celeryhost's description of the app; leaving `with` removes it."""
 
-    def __init__(self, side: str, grace: int | None = None, beat: bool = False, **worker):
+    def __init__(self, side: str, grace: int | None = None, beat: bool = False, clock: bool = False, **worker):
         self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
         self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
         self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
@@ -123,10 +145,14 @@ class Stack(Ledger):
         shutil.copy(Path(__file__).with_name("ledger.py"), self.folder)
         (self.folder / "redis").mkdir()
         self._write_redis()
-        described = self._described(grace, beat, worker)
+        if clock:
+            self.turn_clock(0)
+        described = self._described(
+            grace, {"environment": self._own_clock() if clock else {}} if beat else False, worker
+        )
         self.logs = [part["log"] for part in described["workers"]]
         write = self._ours if side == OURS else self._naive
-        (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described, beat))
+        (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described))
 
     def __enter__(self) -> Stack:
         self.start_redis()
@@ -154,6 +180,17 @@ class Stack(Ledger):
         (self.folder / "s").unlink(missing_ok=True)
         self.daemon.process = None
         self.daemon.start(until=("STARTING", "RUNNING", "BACKOFF"))
+
+    def turn_clock(self, seconds: int):
+        """Set the clock of beat, one made with `clock`, so far ahead of the real one."""
+        (self.folder / "clock").write_text(f"{seconds:+d}\n")
+
+    def _own_clock(self) -> dict[str, str]:
+        """The environment of a process whose time of day is the one of `turn_clock`; needs a C compiler."""
+        source, library = self.folder / "clock.c", self.folder / "clock.so"
+        source.write_text(CLOCK)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+        return {"LD_PRELOAD": str(library), "CLOCK": str(self.folder / "clock")}
 
     def restart(self, program: str = "ledger-worker"):
         """As a person does it: our command, or Supervisor's."""
@@ -186,7 +223,7 @@ class Stack(Ledger):
             )
         (self.folder / "redis.conf").write_text(base)
 
-    def _described(self, grace: int | None, beat: bool, worker: dict) -> dict:
+    def _described(self, grace: int | None, beat, worker: dict) -> dict:
         described = apps.describe(
             {
                 "name": "ledger",
@@ -204,18 +241,20 @@ class Stack(Ledger):
         described["support"] = str(ROOT / "cli" / "celeryhost" / "inside")
         return described
 
-    def _ours(self, described: dict, beat: bool) -> str:
+    def _ours(self, described: dict) -> str:
         return render(TEMPLATES, "celery.conf.j2", app=described, broker_url=self.url, release=None)
 
-    def _naive(self, described: dict, beat: bool) -> str:
+    def _naive(self, described: dict) -> str:
         """After Celery's extra/supervisord and the many posts that copy it with Supervisor's own stopwaitsecs."""
         text = ""
-        for name, options in [("worker", f" --concurrency={CONCURRENCY}"), *([("beat", "")] if beat else [])]:
+        beat = [("beat", "", described["beat"]["environment"])] if described["beat"] else []
+        for name, options, environment in [("worker", f" --concurrency={CONCURRENCY}", {}), *beat]:
+            environment |= {"LEDGER": self.ledger, "CELERY_BROKER_URL": self.url}
             text += f"""
 [program:ledger-{name}]
 command={sys.prefix}/bin/celery -A ledger {name} --loglevel=INFO{options}
 directory={self.folder}
-environment=LEDGER="{self.ledger}",CELERY_BROKER_URL="{self.url}"
+environment={",".join(f'{key}="{value}"' for key, value in environment.items())}
 stdout_logfile={self.folder}/log/{name}.log
 redirect_stderr=true
 autostart=true
