@@ -153,7 +153,6 @@ def workers(app, request, broker, **_) -> dict:
             "lacks": sorted(set(project_tasks(app)) - names),
             "queues": [queue["name"] for queue in queues.get(node) or ()],
             "eta": max((epoch(task["eta"]) - now for task in waiting.get(node) or ()), default=0),
-            "running": len(starts),
             "longest": max((now - start for start in starts), default=0),
         }
     return found
@@ -165,28 +164,38 @@ def epoch(text: str) -> float:
 
 
 def queues(app, broker, workers, **_) -> dict:
-    """{queue: length now and a little later, the workers that read it}, `seconds` between, tasks `done` meanwhile."""
+    """{queue: length now and a little later, the workers that read it}, `seconds` between, and of all those workers the
+    tasks `done` meanwhile, whether one is `busy`, and whether any worker `answered`."""
     if broker["refused"]:
         return {"error": "the broker is not reached"}
-    there = [node for node in workers if workers[node]]
-    names = {name for node in there for name in workers[node]["queues"]} | set(app.amqp.queues)
+    reading = {node: answer["queues"] for node, answer in workers.items() if answer}
+    names = {name for queues in reading.values() for name in queues} | set(app.amqp.queues)
     names |= {destination(app, name) for name in project_tasks(app)}
     with app.connection_for_write() as connection:
         first, start = lengths(connection, names), time.monotonic()
-        second, seconds, finished = first, 0, None
-        if any(first.values()):
-            before = total(app, there)
+        waiting = {name for name in names if first[name]}
+        if waiting - {name for queues in reading.values() for name in queues}:  # perhaps by workers of other hosts
+            replies = asked(app, "active_queues", REPLY_SECONDS / 2)
+            reading.update((node, [queue["name"] for queue in reply or ()]) for node, reply in replies.items())
+        readers = [node for node, queues in reading.items() if waiting.intersection(queues)]
+        second, seconds, finished, busy = first, 0, None, False
+        if waiting:
+            before = total(app, readers)
             time.sleep(LOOK_SECONDS)
             second, seconds = lengths(connection, names), time.monotonic() - start
-            finished = total(app, there) - before
+            finished = total(app, readers) - before
+            running = asked(app, "active", REPLY_SECONDS, destination=readers, limit=len(readers)) if readers else {}
+            busy = any(running.values())
     return {
         "seconds": seconds,
         "done": finished,
+        "busy": busy,
+        "answered": bool(reading),
         "queues": {
             name: {
                 "before": first[name],
                 "after": second[name],
-                "readers": [node for node in there if name in workers[node]["queues"]],
+                "readers": [node for node, queues in reading.items() if name in queues],
             }
             for name in sorted(names)
         },

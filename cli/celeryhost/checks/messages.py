@@ -109,8 +109,6 @@ def workers(host: Host, app: App):
 def queues(host: Host, app: App):
     """Two looks at each queue that has something in it, with what the workers finished between them."""
     found = section(app, "queues")
-    answers = [answer for answer in section(app, "workers").values() if answer]
-    busy = any(answer["running"] for answer in answers)
     for name, queue in found["queues"].items():
         before, after = queue["before"], queue["after"]
         if not after:
@@ -119,10 +117,10 @@ def queues(host: Host, app: App):
             yield fail(
                 app.name,
                 f"tasks stay PENDING: {after} wait in queue {name!r}",
-                "no worker that answers reads it" if answers else "no worker answers",
-                f"add {name} to `queues` of a worker (-Q)" if answers else "see check `worker`",
+                "no worker that answers reads it" if found["answered"] else "no worker answers",
+                f"add {name} to `queues` of a worker (-Q)" if found["answered"] else "see check `worker`",
             )
-        elif not found["done"] and not busy:
+        elif not found["done"] and not found["busy"]:
             yield fail(
                 app.name,
                 f"tasks stay PENDING: {after} wait in queue {name!r}, the worker is RUNNING and takes none",

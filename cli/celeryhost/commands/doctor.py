@@ -56,7 +56,7 @@ def _on_hosts(target, apps, as_json: bool) -> int:
                 _show(finding, host)
 
     code = each(target, ["doctor", "--", *apps], show, root=True, timeout=SECONDS)
-    found = list(core.rivals({host["host"]: host["beats"] for host in hosts}))
+    found = list(core.rivals({host["host"]: host.get("beats", []) for host in hosts}))
     data = list(map(_data, found))
     if as_json:
         print(json.dumps({"version": VERSION, "hosts": hosts, "findings": data}))
