@@ -140,7 +140,10 @@ def moment(text, app) -> datetime:
     if text is None:
         return datetime.now(app.timezone)
     found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=app.timezone)
+    if found.tzinfo:
+        return found
+    pytz = getattr(app.timezone, "localize", None)  # of Celery 5.2
+    return pytz(found) if pytz else found.replace(tzinfo=app.timezone)
 
 
 def entries_of(app, name: str, request: dict):

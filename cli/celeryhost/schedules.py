@@ -12,7 +12,6 @@ import re
 import shlex
 from calendar import monthrange
 from collections import namedtuple
-from importlib.util import find_spec
 from itertools import pairwise
 
 from . import conffile, locate, schedule_script, task_script, tasks
@@ -74,13 +73,15 @@ def explain(target, text: str, count: int, at: str | None, zone: str) -> dict:
     Raises Failure: USAGE when it does not parse or is none that Celery takes, FAILED without Celery.
     """
     request = {"do": "explain", "expression": parse(text), "next": count, "at": at, "zone": zone}
-    if find_spec("celery"):
+    try:
+        import celery  # noqa: F401
+    except ImportError:
+        answer = tasks.ask(_some_celery(target), request, READ_SECONDS, task_script, schedule_script)
+    else:
         try:
             answer = schedule_script.answer(request)
         except task_script.Refusal as refusal:
             answer = refusal.answer
-    else:
-        answer = tasks.ask(_some_celery(target), request, READ_SECONDS, task_script, schedule_script)
     _check(answer, "")
     (entry,) = answer["entries"]
     _complete(entry)
