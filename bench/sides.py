@@ -56,10 +56,10 @@ def install(folder: Path) -> Path:
 
 
 @contextmanager
-def running(programs: dict[str, str], files: dict[str, str] | None = None):
+def running(programs: dict[str, str], files: dict[str, str] | None = None, more: str = ""):
     """A supervisord with `programs` (name: command) RUNNING; yields its folder and the two command lines.
 
-    `files` (name: text) are put into the folder, which is `%(here)s` in commands.
+    `files` (name: text) are put into the folder, which is `%(here)s` in commands; `more` are further sections.
     """
     folder = Path(tempfile.mkdtemp(prefix="ch-"))
     for name, content in (files or {}).items():
@@ -79,7 +79,7 @@ serverurl=unix://{folder}/s
 """
     for name, command in programs.items():
         text += f"[program:{name}]\ncommand={command}\nstdout_logfile={folder}/{name}.log\nredirect_stderr=true\n"
-    config.write_text(text)
+    config.write_text(text + more)
     tools = supervisor()
     commands = {
         "celeryhost": [install(folder)],

@@ -11,7 +11,12 @@ from .errors import FAILED, INTERRUPTED, Failure
 def main() -> None:
     """Run the command line and exit with its code (docs/exit-codes.md)."""
     try:
-        code = _plain_status(sys.argv[1:]) if _is_plain_status(sys.argv[1:]) else _click()
+        if sys.argv[1:] == ["watchdog"]:  # what supervisord starts; no command for people
+            from .watchdog_listener import main as watch
+
+            code = watch()
+        else:
+            code = _plain_status(sys.argv[1:]) if _is_plain_status(sys.argv[1:]) else _click()
         sys.stdout.flush()
     except Failure as failure:
         code = _say(failure, failure.code)

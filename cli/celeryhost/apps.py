@@ -126,8 +126,8 @@ def describe(app: dict) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
     Added are `source_kind` (git, folder or None), `support` (the folder of celeryhost's modules for a worker) and, in
-    each worker, beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE) naming key,
-    value and fix. `app` itself is not changed.
+    each worker, beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE)
+    naming key, value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -205,6 +205,30 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
     if part in app["workers"]:
         whole["PYTHONPATH"] = os.pathsep.join(filter(None, [whole.get("PYTHONPATH"), app["support"]]))
     return whole
+
+
+def watchdog(apps: list[dict], broker_url: str, command: str = "", webhook: str = "") -> str:
+    """What the watchdog of a host is given in its environment (watchdog_listener.py): JSON.
+
+    Raises Failure (USAGE) for a command that is no command line and a webhook that is no URL.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise _wrong("celery_watchdog_command", command, f"a command line ({error})", "close the quotes") from None
+    if webhook and not webhook.startswith(("http://", "https://")):
+        raise _wrong("celery_watchdog_webhook", "***", "a URL", "begin it with https://")
+    watched = []
+    for app in apps:
+        for part in _programs(app):
+            kind = "worker" if part in app["workers"] else "beat" if part is app["beat"] else "other"
+            known = {"name": part["program"], "kind": kind}
+            if kind != "other":
+                known["broker"] = environment(app, part, broker_url).get("CELERY_BROKER_URL")
+            if kind == "worker":
+                known |= {"grace": part["stopwaitsecs"], "threads": "threads" in " ".join(part["arguments"])}
+            watched.append(known)
+    return json.dumps({"programs": watched, "command": words, "webhook": webhook})
 
 
 def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
@@ -337,6 +361,7 @@ FILTERS = {
     "celeryhost_merged": merged,
     "celeryhost_log_places": log_places,
     "celeryhost_releases": releases,
+    "celeryhost_watchdog": watchdog,
     "supervisor_value": supervisor_value,
     "supervisor_environment": supervisor_environment,
     "celery_settings": celery_settings,

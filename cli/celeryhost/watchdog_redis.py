@@ -1,0 +1,163 @@
+"""What the watchdog asks Redis: Celery's broadcast spoken by hand, and lengths of queues.
+
+The format of messages and keys is kombu's (kombu/pidbox.py, kombu/transport/redis.py; the same in 5.2 to 5.7).
+Importing kombu and redis-py would take 40 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from base64 import b64decode, b64encode
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .watchdog import Broker
+
+TIMEOUT = 3  # seconds, for each answer of Redis
+SEPARATOR = "\x06\x16"
+STEPS = ("", *(f"{SEPARATOR}{step}" for step in (3, 6, 9)))  # a queue is a list for each priority step
+REPLIES = "reply.celery.pidbox"
+LONGEST = 100  # replies that are read in one look
+
+
+class Refused(Exception):
+    """Redis answered with an error."""
+
+
+def speaks(url: str | None) -> bool:
+    """Whether this is the URL of a Redis that can be asked."""
+    return bool(url) and urlsplit(url).scheme in ("redis", "rediss")
+
+
+class Mailbox:
+    """The workers of one broker. `nodes` is {node name of a worker: program}, `me` a name that is unique and stable."""
+
+    def __init__(self, url: str, nodes: dict[str, str], me: str):
+        place = urlsplit(url)
+        self.place, self.nodes, self.me = place, nodes, me
+        self.database = place.path.strip("/") or "0"
+        self.queues: dict[str, list[str]] = {}  # program: the queues that its worker has said it reads
+
+    def forget(self, program: str) -> None:
+        """Ask a worker anew for its queues: it is another process."""
+        self.queues.pop(program, None)
+
+    def look(self, doubtful: set[str]) -> Broker | None:
+        """What has come in and how much waits, None when Redis does not answer; asks for what the next look reads.
+
+        No answer is waited for, so a look costs one round trip, and a slow worker has until the next.
+        """
+        replies = f"{self.me}.{REPLIES}"
+        queues = sorted({queue for found in self.queues.values() for queue in found})
+        commands = [
+            ("SADD", f"_kombu.binding.{REPLIES}", SEPARATOR.join((self.me, "", replies))),
+            ("LRANGE", replies, "0", str(LONGEST - 1)),
+            ("DEL", replies),
+            ("HLEN", "unacked"),
+            *(("LLEN", queue + step) for queue in queues for step in STEPS),
+            *(("PUBLISH", f"/{self.database}.celery.pidbox", text) for text in self.questions(doubtful)),
+        ]
+        try:
+            _, inbox, _, unacked, *rest = self.ask(commands)
+        except (OSError, Refused, ValueError):
+            return None
+        each = len(STEPS)
+        lengths = {queue: sum(rest[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
+        answered, totals = set(), {}
+        for node, reply in filter(None, map(_reply, inbox)):
+            program = self.nodes.get(node)
+            if program is None:
+                continue
+            answered.add(program)
+            if isinstance(reply, list):
+                self.queues[program] = [queue["name"] for queue in reply]
+            elif "total" in reply:
+                totals[program] = sum(reply["total"].values())
+        waiting = {program: sum(lengths.get(queue, 0) for queue in found) for program, found in self.queues.items()}
+        return Broker(answered, totals, waiting, unacked)
+
+    def questions(self, doubtful):
+        """The messages to publish; any reply is a sign of life.
+
+        A doubtful one is asked for its queues again: a person may have told it to leave one alone (cancel_consumer).
+        """
+        asked: dict[str, list[str]] = {}
+        for node, program in self.nodes.items():
+            new = program not in self.queues
+            for method in ("stats", "active_queues") if program in doubtful else ("active_queues" if new else "ping",):
+                asked.setdefault(method, []).append(node)
+        for method, nodes in asked.items():
+            body = {"method": method, "arguments": {}, "destination": nodes, "pattern": None, "matcher": None}
+            body |= {"ticket": self.me, "reply_to": {"exchange": REPLIES, "routing_key": self.me}}
+            yield json.dumps(
+                {
+                    "body": b64encode(json.dumps(body).encode()).decode(),
+                    "content-encoding": "utf-8",
+                    "content-type": "application/json",
+                    "headers": {"clock": 0, "expires": 0},
+                    "properties": {
+                        "body_encoding": "base64",
+                        "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
+                        "delivery_mode": 2,
+                        "delivery_tag": self.me,
+                        "priority": 0,
+                    },
+                }
+            )
+
+    def ask(self, commands) -> list:
+        """The replies of `commands`, sent in one go; raises OSError, Refused."""
+        place = self.place
+        before = []
+        if place.password:
+            before.append(("AUTH", *([unquote(place.username)] if place.username else []), unquote(place.password)))
+        before.append(("SELECT", self.database))
+        with self.connected() as stream, stream.makefile("rb") as lines:
+            stream.sendall(b"".join(map(_command, (*before, *commands))))
+            return [_read(lines) for _ in (*before, *commands)][len(before) :]
+
+    def connected(self):
+        place = self.place
+        connection = socket.create_connection((place.hostname or "localhost", place.port or 6379), TIMEOUT)
+        return _encrypted(connection, place) if place.scheme == "rediss" else connection
+
+
+def _encrypted(connection, place):
+    import ssl
+
+    options = {key: values[-1] for key, values in parse_qs(place.query).items()}
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_cert_reqs", "").lower().removeprefix("cert_") == "none":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection, server_hostname=place.hostname)
+
+
+def _command(words) -> bytes:
+    parts = [word.encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def _read(lines):
+    """One value of https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2)."""
+    line = lines.readline()
+    kind, text = line[:1], line[1:].strip()
+    if kind == b"-":
+        raise Refused(text.decode(errors="replace"))
+    if kind == b":":
+        return int(text)
+    if kind == b"$":
+        return lines.read(int(text) + 2)[:-2] if text != b"-1" else None
+    if kind == b"*":
+        return [_read(lines) for _ in range(int(text))]
+    if kind == b"+":
+        return text
+    raise ConnectionResetError("the connection was closed")
+
+
+def _reply(message: bytes):
+    """(node, its reply) in a message of a worker, None in one that is nothing such."""
+    try:
+        ((node, reply),) = json.loads(b64decode(json.loads(message)["body"])).items()
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return (node, reply) if isinstance(reply, (dict, list)) else None
