@@ -28,6 +28,8 @@ line meant for a person; and to end with, each host once, ENDED, its exit code, 
 
 # sudo only where it is needed: root on a small machine may have none. -n: it fails rather than ask for a password.
 AS_ROOT = 'test "$(id -u)" = 0 || exec sudo -n "$0" "$@"; exec "$0" "$@"'
+MAYBE = "maybe"
+MAYBE_AS_ROOT = 'test "$(id -u)" = 0 || ! sudo -n true 2>/dev/null || exec sudo -n "$0" "$@"; exec "$0" "$@"'
 
 
 def is_remote(target) -> bool:
@@ -35,11 +37,11 @@ def is_remote(target) -> bool:
     return target.inventory is not None or target.hosts is not None
 
 
-def fan_out(target, argv, root: bool = False, timeout: float | None = 60, at_once: int | None = AT_ONCE):
+def fan_out(target, argv, root: bool | str = False, timeout: float | None = 60, at_once: int | None = AT_ONCE):
     """Run `celeryhost ARGV --json` on each host that the target means, and yield Answers as they arrive.
 
-    `root`: the command needs root's rights there. `timeout`: seconds for each host, None for as long as it takes.
-    `at_once`: how many hosts, None for all, as a command needs that does not end by itself.
+    `root`: the command needs root's rights there, or, MAYBE, does more with them. `timeout`: seconds for each host,
+    None for as long as it takes. `at_once`: how many hosts, None for all, as what does not end by itself needs.
     A host that fails is one of the Answers and hides no other. Closing the generator (Ctrl-C too) ends the ssh
     processes, and with their output gone the remote side. Raises Failure when the inventory or the pattern is wrong.
     """
@@ -49,13 +51,15 @@ def fan_out(target, argv, root: bool = False, timeout: float | None = 60, at_onc
     return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once or len(hosts))
 
 
-def command(host: Host, argv: list[str], root: bool = False) -> list[str]:
+def command(host: Host, argv: list[str], root: bool | str = False) -> list[str]:
     """The command line that runs `celeryhost ARGV` on a host. Each word arrives there as it is, whatever is in it."""
     if host.variables.get("ansible_connection") == "local":
         return [sys.executable, "-m", __package__, *argv]
     words = [PROGRAM, *argv]
-    if root or host.variables.get("ansible_become") in (True, "true", "yes"):
-        words = ["sh", "-c", AS_ROOT, *words]
+    if host.variables.get("ansible_become") in (True, "true", "yes"):
+        root = True
+    if root:
+        words = ["sh", "-c", MAYBE_AS_ROOT if root == MAYBE else AS_ROOT, *words]
     return [*ssh(host), join(words)]
 
 
@@ -230,7 +234,7 @@ class _Call:
             pipe.close()
 
 
-def _converse(hosts, argv: list[str], root: bool, timeout: float | None, at_once: int):
+def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, at_once: int):
     from selectors import EVENT_READ, DefaultSelector
 
     waiting = deque(hosts)

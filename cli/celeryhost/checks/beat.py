@@ -31,7 +31,8 @@ def beats(host: Host, app: App):
             f"end what Supervisor did not start (it has {part.row.pid if part.row else 'none'}): kill PID",
         )
     elif not there:
-        yield fail(app.name, "periodic tasks are not executed", "no beat runs", f"celeryhost start {part.name}")
+        cause = f"no beat runs; {part.name} is {part.row.state if part.row else 'not known to supervisord'}"
+        yield fail(app.name, "periodic tasks are not executed", cause, f"celeryhost start {part.name}")
     elif _state(there[0]) in ("T", "t"):
         yield fail(
             part.name,

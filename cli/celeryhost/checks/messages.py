@@ -9,15 +9,19 @@ from . import Skip, fail, ok, warn
 from .host import App, Host
 from .redis import Redis
 
+# What a broker's client says, what that means, and how to mend it.
+PASSWORD = "celeryhost provision brings both into step; else correct CELERY_BROKER_URL (or broker_url) and restart"
+START = "systemctl start redis-server; celeryhost provision if its address has changed"
 MEANINGS = (
-    ("Authentication required", "the broker's URL has no password and Redis asks for one"),
-    ("invalid username-password", "the password in the broker's URL is not Redis's"),
-    ("WRONGPASS", "the password in the broker's URL is not Redis's"),
-    ("AUTH <password> called without any password", "the broker's URL has a password and Redis asks for none"),
-    ("Connection refused", "nothing listens there: Redis is stopped, or on another host or port"),
-    ("Name or service not known", "DNS does not know that host"),
-    ("timed out", "a firewall, or a Redis that hangs"),
-    ("LOADING", "Redis is still reading its data"),
+    ("Authentication required", "the broker's URL has no password and Redis asks for one", PASSWORD),
+    ("invalid username-password", "the password in the broker's URL is not Redis's", PASSWORD),
+    ("WRONGPASS", "the password in the broker's URL is not Redis's", PASSWORD),
+    ("AUTH <password> called", "the broker's URL has a password and Redis asks for none", PASSWORD),
+    ("Connection refused", "nothing listens there: Redis is stopped, or on another host or port", START),
+    ("not known", "DNS does not know that host", "correct the host in the broker's URL, or /etc/resolv.conf"),
+    ("timed out", "a firewall drops it, or Redis hangs", "try redis-cli -h HOST ping from here"),
+    ("LOADING", "Redis is still reading its data", "wait"),
+    ("", "the broker refuses it", "see the broker's log"),
 )
 VISIBILITY = 3600  # seconds, kombu's default for Redis
 WITH_VISIBILITY = ("redis", "rediss", "sqs")
@@ -47,12 +51,12 @@ def broker(host: Host, app: App):
     if not found["refused"]:
         yield ok(app.name, f"{shown} answers")
         return
-    cause = next((cause for words, cause in MEANINGS if words in found["refused"]), "the broker refuses it")
+    cause, fix = next((cause, fix) for words, cause, fix in MEANINGS if words in found["refused"])
     yield fail(
         app.name,
         f"Cannot connect to {shown}: {conffile.hide_passwords(found['refused'])}",
         cause,
-        "celeryhost provision brings both into step; else correct CELERY_BROKER_URL (or broker_url) and restart",
+        fix,
     )
 
 
@@ -92,7 +96,7 @@ def workers(host: Host, app: App):
             yield fail(
                 part.name,
                 f"Error: No nodes replied within time constraint ({node})",
-                "its main process hangs, or it uses another broker or name" if hangs else f"it is {state}",
+                "its main process hangs, has lost the broker, or uses another one" if hangs else f"it is {state}",
                 f"celeryhost restart {part.name}" if hangs else f"celeryhost start {part.name}; celeryhost logs",
             )
         elif answer["lacks"]:

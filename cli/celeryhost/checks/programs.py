@@ -8,6 +8,7 @@ from glob import glob
 from shlex import split
 
 from .. import tasks
+from ..active import option
 from ..errors import Failure
 from . import ROOT, Skip, fail, ok, warn
 from .host import App, Host, log_of
@@ -23,16 +24,16 @@ def paths(host: Host, app: App):
     then says only `Exited too quickly`."""
     for part in app.parts:
         program = part.program
-        wanted = {"-x": set(), "-r": set(), "-w": set()}
+        wanted = {"-x": set(), "-w": set()}
         if program.directory:
             wanted["-x"].add(program.directory)
         python = part.read.python
-        wanted["-x"] |= {word for word in (split(program.command)[0], python, os.path.realpath(python)) if "/" in word}
-        log = log_of(part)
-        if log and log.startswith("/") and log != program.stdout_logfile:
+        wanted["-x"] |= {word for word in (split(program.command)[0], python) if "/" in word}
+        if os.path.exists(python):
+            wanted["-x"].add(os.path.realpath(python))
+        log = option(part.words, "-f", "--logfile")  # what Supervisor captures it opens as root
+        if log:
             wanted["-w"].add(log if os.path.exists(log) else os.path.dirname(log))
-        elif log and log.startswith("/"):
-            wanted["-x"].add(os.path.dirname(log))
         missing = list(_failing(program, [f"{mode}:{path}" for mode, them in wanted.items() for path in sorted(them)]))
         for word in missing:
             mode, path = word.split(":", 1)
@@ -65,7 +66,7 @@ def _explained(mode: str, path: str, program) -> tuple[str, str, str]:
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         symptom = f"couldn't chdir to {path}: ENOENT" if path == program.directory else f"can't find command {path!r}"
-        if mode == "-w" or path == os.path.dirname(program.stdout_logfile or ""):
+        if mode == "-w":
             symptom = f"unknown error making dispatchers for {program.name!r}: ENOENT"
         return (
             symptom,
@@ -75,11 +76,12 @@ def _explained(mode: str, path: str, program) -> tuple[str, str, str]:
     if os.path.islink(path) and not os.path.exists(path):
         cause = f"{path} leads to {os.readlink(path)}, which is gone"
         return "Exited too quickly (process log may have details)", cause, "make the virtual environment again"
-    verb = {"-x": "run or enter", "-w": "write", "-r": "read"}[mode]
+    verb = {"-x": "enter" if os.path.isdir(path) else "run", "-w": "write"}[mode]
     barred = _barred(path, program)
     why = f"{user} may not enter {barred}" if barred else f"{user} may not {verb} it"
     fix = f"chmod a+x {barred}, or move it out of there" if barred else f"chown {user} {path}, or chmod it"
-    return f"[Errno 13] Permission denied: {path!r} (Supervisor: couldn't exec: EACCES)", why, fix
+    said = " (Supervisor: couldn't exec: EACCES)" if verb == "run" else ""
+    return f"[Errno 13] Permission denied: {path!r}{said}", why, fix
 
 
 def _barred(path: str, program) -> str | None:

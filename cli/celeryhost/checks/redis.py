@@ -42,7 +42,7 @@ class Redis:
             try:
                 info, settings = self.ask(["INFO"], ["CONFIG", "GET", "*"])
             except (OSError, Refused, ValueError) as error:
-                raise Skip(f"{self.place}: {error}") from None
+                raise Skip(f"does not answer: {error}") from None
             lines = [line.partition(":") for line in info.splitlines() if ":" in line]
             self.kept = {name: value for name, _, value in lines}, dict(zip(settings[::2], settings[1::2], strict=True))
         return self.kept

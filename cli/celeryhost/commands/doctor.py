@@ -10,7 +10,7 @@ import click
 
 from .. import checks, errors
 from .. import doctor as core
-from ..remote import is_remote
+from ..remote import MAYBE, is_remote
 from . import complete
 from .hosts import each
 from .terminal import coloured, paint, plain
@@ -55,7 +55,7 @@ def _on_hosts(target, apps, as_json: bool) -> int:
             for finding in data["findings"]:
                 _show(finding, host)
 
-    code = each(target, ["doctor", "--", *apps], show, root=True, timeout=SECONDS)
+    code = each(target, ["doctor", "--", *apps], show, root=MAYBE, timeout=SECONDS)
     found = list(core.rivals({host["host"]: host.get("beats", []) for host in hosts}))
     data = list(map(_data, found))
     if as_json:

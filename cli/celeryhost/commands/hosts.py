@@ -9,7 +9,9 @@ from .. import errors
 from ..remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
 
 
-def each(target, argv, show, root: bool = False, timeout: float | None = 60, at_once: int | None = AT_ONCE) -> int:
+def each(
+    target, argv, show, root: bool | str = False, timeout: float | None = 60, at_once: int | None = AT_ONCE
+) -> int:
     """Run `celeryhost ARGV` on the hosts of `target`, call `show(host, data)` for each JSON object that comes.
 
     Errors and remarks go to stderr with the host's name as they arrive. Returns the exit code that stands for all.
