@@ -167,13 +167,17 @@ def old_daemon(request, pytestconfig):
     version, python = request.param, _python(OLD[request.param])
     if not python:
         pytest.skip(f"supervisor {version} needs {OLD[version]}")
-    place = Path(pytestconfig.cache.mkdir(f"supervisor-{version}"))
-    if not (place / "supervisor").exists():
+    cache = Path(pytestconfig.cache.mkdir("supervisor"))
+    place = cache / version
+    if not place.exists():
         packages = [f"supervisor=={version}", "setuptools<70"]  # it imports pkg_resources
-        made = subprocess.run([python, "-m", "pip", "install", "-q", "--target", place, *packages], check=False)
-        if made.returncode:
-            shutil.rmtree(place)
+        made = Path(tempfile.mkdtemp(dir=cache))
+        done = subprocess.run([python, "-m", "pip", "install", "-q", "--target", made, *packages], check=False)
+        if done.returncode:
+            shutil.rmtree(made)
             pytest.skip(f"supervisor {version} cannot be installed here")
+        with contextlib.suppress(OSError):  # another worker was first
+            made.rename(place)
     yield from _daemon([python, "-c", START_OLD, str(place)])
 
 

@@ -1,4 +1,4 @@
-"""What takes long runs in the background: base trees are built while the fast tests run, armhf beside other hosts."""
+"""Hosts that go away with their test; base trees are built in the background while the fast tests run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from tests.hosts import Host, requirements
 
 HERE = Path(__file__).parent
 TREES = ("trixie-amd64", "bookworm-amd64", "bookworm-armhf")
-BACKGROUND = "armhf"  # emulated, it takes longer than all others together
 SCENARIO_SECONDS = 2400
 
 builder = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.name == f"test_scenario[{BACKGROUND}]")
+    """The emulated scenario first: it takes longer than all others together."""
+    items.sort(key=lambda item: (HERE in item.path.parents, item.name != "test_scenario[armhf]"))
 
 
 def pytest_collection_finish(session):
     """Build missing base trees, unless none of these tests was chosen."""
-    if not session.config.option.collectonly and not requirements() and _chosen(session):
+    first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    wanted = any(HERE in item.path.parents for item in session.items)
+    if first and wanted and not session.config.option.collectonly and not requirements():
         command = [sys.executable, "-m", "tests.hosts", "base", *TREES]
         session.stash[builder] = subprocess.Popen(
             command, cwd=HERE.parents[1], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -38,10 +40,6 @@ def pytest_collection_finish(session):
 def pytest_sessionfinish(session):
     if process := session.stash.get(builder, None):
         _end(process)
-
-
-def _chosen(session, name=""):
-    return [item for item in session.items if HERE in item.path.parents and name in item.name]
 
 
 def _end(process):
@@ -107,26 +105,12 @@ class Scenario:
         self._start("destroy").wait()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def background(request, root, tmp_path_factory):
-    """The scenario that runs beside all other host tests, if it was chosen."""
-    if requirements(BACKGROUND) or not _chosen(request.session, f"test_scenario[{BACKGROUND}]"):
-        yield None
-        return
-    run = Scenario(BACKGROUND, root, tmp_path_factory.mktemp(BACKGROUND))
-    yield run
-    run.close()
-
-
 @pytest.fixture
-def scenario(request, background, root, tmp_path):
+def scenario(request, root, tmp_path):
     """The run of the Molecule scenario of that name."""
     name = request.param
     if reasons := requirements("armhf" if name == "armhf" else "amd64"):
         pytest.skip("; ".join(reasons))
-    if background and name == background.name:
-        yield background
-        return
     run = Scenario(name, root, tmp_path)
     yield run
     run.close()
