@@ -24,21 +24,21 @@ Result = namedtuple("Result", "sent count again remark", defaults=("",))
 Result.__doc__ = "Tasks sent, what became of them (stack.Count), seconds until a task started again, and a remark."
 
 READY = 60  # seconds for the first task to start, on a busy machine
-MARGIN = 40  # seconds beyond a task's length without any event that mean: nothing more will come
+QUIET = 40  # seconds beyond a task's length without any event that mean: nothing more will come
 
 
-def under_load(fault, tasks: int, seconds: float, fresh: str | None = None, **options):
+def under_load(fault, tasks: int, seconds: float, fresh: str | None = None, quiet: float = QUIET, **options):
     """The run of a row: see `measure`. `options` are the Stack's."""
 
     def run(side: str) -> Result:
         with Stack(side, **options) as stack:
-            return measure(stack, fault, tasks, seconds, fresh)
+            return measure(stack, fault, tasks, seconds, fresh, quiet)
 
     return run
 
 
-def measure(stack: Ledger, fault, tasks: int, seconds: float, fresh: str | None = None) -> Result:
-    """Send, wait for the first tasks, `fault(stack)`, wait for the last.
+def measure(stack: Ledger, fault, tasks: int, seconds: float, fresh: str | None = None, quiet: float = QUIET) -> Result:
+    """Send, wait for the first tasks, `fault(stack)`, wait for the last, or until nothing has happened for `quiet` s.
 
     `fresh` is what tells a task's start after the fault from one before it: another "pid", another "parent", or nothing
     but the time. `fault` returns the time to count from, None: when it began.
@@ -48,7 +48,7 @@ def measure(stack: Ledger, fault, tasks: int, seconds: float, fresh: str | None 
     before = {getattr(note, fresh) for note in stack.notes()} if fresh else set()
     begun = time.time()
     since = fault(stack) or begun
-    stack.settle(sent, seconds + MARGIN)
+    stack.settle(sent, seconds + quiet)
     after = [
         note.time
         for note in stack.notes("started")
@@ -62,7 +62,12 @@ def restart(stack: Stack):
 
 
 def kill_main(stack: Stack):
-    os.kill(stack.daemon.pid("ledger-worker"), signal.SIGKILL)
+    os.kill(stack.notes("started")[-1].parent, signal.SIGKILL)
+
+
+def kill_one_of_two(stack: Stack):
+    wait_for(lambda: len({note.parent for note in stack.notes("started")}) == 2, READY)
+    kill_main(stack)
 
 
 def kill_child(stack: Stack):
@@ -241,6 +246,7 @@ LONG = [
     Row("restart, tasks of 15 s", under_load(restart, 20, 15, "parent")),
     Row("restart, tasks of 30 s and a grace of 10 s", under_load(restart, 8, 30, "parent", grace=10)),
     Row("SIGKILL of the worker's main process", under_load(kill_main, 20, 5, "parent")),
+    Row("SIGKILL of one of two workers", under_load(kill_one_of_two, 30, 5, workers=2)),
     Row("SIGKILL of a pool's child", under_load(kill_child, 20, 5, "pid")),
     Row("SIGKILL of supervisord, no systemd", under_load(kill_supervisord, 20, 5, "parent")),
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 200, 0.5)),

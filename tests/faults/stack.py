@@ -85,8 +85,9 @@ class Ledger:
 
     def count(self, sent: list[str]) -> Count:
         """What has become of the tasks by now."""
-        started = Counter(note.id for note in self.notes("started"))
-        ended = Counter(note.id for note in self.notes("ended"))
+        ids = set(sent)
+        started = Counter(note.id for note in self.notes("started") if note.id in ids)
+        ended = Counter(note.id for note in self.notes("ended") if note.id in ids)
         missing = [task for task in sent if not ended[task]]
         stored = b"".join([*self.broker.hvals("unacked"), *self.broker.lrange("celery", 0, -1)]).decode()
         waiting = [task for task in missing if f'"{task}"' in stored.replace("\\", "")]
@@ -130,9 +131,9 @@ class Ledger:
 
 
 class Stack(Ledger):
-    """One side of a row. `grace` and `app` change celeryhost's description of the app; leaving `with` removes it."""
+    """One side of a row. `grace` is a worker's stopwaitsecs, ours only; leaving `with` removes it."""
 
-    def __init__(self, side: str, grace: int | None = None, beat: bool = False, clock: bool = False, **worker):
+    def __init__(self, side: str, grace: int | None = None, beat: bool = False, clock: bool = False, workers: int = 1):
         self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
         self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
         self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
@@ -147,9 +148,7 @@ class Stack(Ledger):
         self._write_redis()
         if clock:
             self.turn_clock(0)
-        described = self._described(
-            grace, {"environment": self._own_clock() if clock else {}} if beat else False, worker
-        )
+        described = self._described(grace, beat and {"environment": self._own_clock() if clock else {}}, workers)
         self.logs = [part["log"] for part in described["workers"]]
         write = self._ours if side == OURS else self._naive
         (self.folder / "conf.d" / "ledger-celery.conf").write_text(write(described))
@@ -223,7 +222,8 @@ class Stack(Ledger):
             )
         (self.folder / "redis.conf").write_text(base)
 
-    def _described(self, grace: int | None, beat, worker: dict) -> dict:
+    def _described(self, grace: int | None, beat, workers: int) -> dict:
+        names = [None, *map(str, range(2, workers + 1))]
         described = apps.describe(
             {
                 "name": "ledger",
@@ -232,7 +232,7 @@ class Stack(Ledger):
                 "logs": f"{self.folder}/log",
                 "data": f"{self.folder}/data",
                 "environment": {"LEDGER": str(self.ledger), "PYTHONPATH": str(self.folder)},
-                "workers": [{"concurrency": CONCURRENCY, "stopwaitsecs": grace} | worker],
+                "workers": [{"name": name, "concurrency": CONCURRENCY, "stopwaitsecs": grace} for name in names],
                 "beat": beat,
             }
         )
@@ -247,15 +247,15 @@ class Stack(Ledger):
     def _naive(self, described: dict) -> str:
         """After Celery's extra/supervisord and the many posts that copy it with Supervisor's own stopwaitsecs."""
         text = ""
-        beat = [("beat", "", described["beat"]["environment"])] if described["beat"] else []
-        for name, options, environment in [("worker", f" --concurrency={CONCURRENCY}", {}), *beat]:
-            environment |= {"LEDGER": self.ledger, "CELERY_BROKER_URL": self.url}
+        parts = [("worker", f" --concurrency={CONCURRENCY} -n {w['program']}@%%h", w) for w in described["workers"]]
+        for name, options, part in [*parts, *([("beat", "", described["beat"])] if described["beat"] else [])]:
+            environment = part["environment"] | {"LEDGER": self.ledger, "CELERY_BROKER_URL": self.url}
             text += f"""
-[program:ledger-{name}]
+[program:{part["program"]}]
 command={sys.prefix}/bin/celery -A ledger {name} --loglevel=INFO{options}
 directory={self.folder}
 environment={",".join(f'{key}="{value}"' for key, value in environment.items())}
-stdout_logfile={self.folder}/log/{name}.log
+stdout_logfile={part["log"]}
 redirect_stderr=true
 autostart=true
 autorestart=true
