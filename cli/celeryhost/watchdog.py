@@ -186,15 +186,14 @@ class _Watched:
         if name in broker.answered:
             self.answered, self.heard = now, True
         waiting = broker.waiting.get(name, 0)
-        if not waiting or waiting < self.waiting:
-            self.stalled = self.untouched = now
-        self.waiting = waiting
-        if broker.unacked:
-            self.untouched = now
-        if name in broker.totals:
-            if broker.totals[name] != self.total:
-                self.total, self.same, self.untouched = broker.totals[name], 0, now
-            self.same += 1
+        shrinking = not waiting or waiting < self.waiting
+        if shrinking:
+            self.stalled = now
+        total = broker.totals.get(name, self.total)
+        if shrinking or broker.unacked or total != self.total:
+            self.untouched, self.same = now, 0
+        self.same += name in broker.totals
+        self.waiting, self.total = waiting, total
 
     def reason(self, now) -> tuple[str, str]:
         """Why it should be restarted: event and text, both empty when it should not."""
@@ -208,7 +207,7 @@ class _Watched:
         silence = now - (self.since + rules.start if self.answered is None else self.answered)
         if silence >= rules.silent and now - self.stalled >= rules.frozen:
             return "silent", f"does not answer, and {self.waiting} tasks wait in its queues"
-        if now - self.untouched >= rules.unread and self.same > 1:
+        if silence < rules.silent and now - self.untouched >= rules.unread and self.same > 1:
             return "unread", f"answers but takes none of the {self.waiting} tasks in its queues"
         return "", ""
 
