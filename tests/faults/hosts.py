@@ -17,7 +17,7 @@ from tests.hosts import Host
 from tests.hosts.host import SSH
 from tests.integration.conftest import wait_for
 
-from .rows import READY, Row, measure
+from .rows import QUIET, READY, Row, measure, measure_beat
 from .stack import CONCURRENCY, NAIVE_GRACE, OURS, ROOT, Ledger
 
 PASSWORD = "of these hosts only"
@@ -25,6 +25,7 @@ PLACE = "/var/lib/ledger/ledger"
 MEMORY = Path("/sys/fs/cgroup/memory")
 BOARD = 700 << 20  # bytes of memory that the host has while one of its tasks eats more
 EATEN = 1500  # MiB
+FROZEN = 150  # seconds in which a watchdog has seen it, or there is none
 SMALL = "16m"  # of /var/log
 NAIVE = f"""
 export DEBIAN_FRONTEND=noninteractive
@@ -235,9 +236,14 @@ def without_memory(machine: Machine):
         return result._replace(remark=said + f"{'same' if stays else 'ANOTHER'} worker")
 
 
-def loaded(fault, fresh: str | None = None):
+def freeze(program: str):
+    """A fault: the main process stops, and whoever looks at Supervisor sees it RUNNING."""
+    return lambda machine: machine.host.ssh(f"kill -STOP $(supervisorctl pid {program})")
+
+
+def loaded(fault, fresh: str | None = None, quiet: float = QUIET):
     """The run of a row on a host: rows.measure with tasks of 5 s."""
-    return partial(measure, fault=fault, tasks=20, seconds=5, fresh=fresh)
+    return partial(measure, fault=fault, tasks=20, seconds=5, fresh=fresh, quiet=quiet)
 
 
 ROWS = [
@@ -245,6 +251,8 @@ ROWS = [
         "SIGKILL of supervisord, systemd", partial(measure, fault=kill_supervisord, tasks=20, seconds=5, fresh="parent")
     ),
     Row("DNS down, worker restarted", partial(measure, fault=take_name_server, tasks=20, seconds=2, fresh="parent")),
+    Row("worker frozen on a host", loaded(freeze("ledger-worker"), "parent", FROZEN)),
+    Row("beat frozen on a host", partial(measure_beat, fault=freeze("ledger-beat"), seconds=20, patience=FROZEN)),
     Row("/var/log full for 20 s", on_full_disk),
     Row("a task eats the memory", without_memory),
     Row("reboot under load", loaded(reboot)),

@@ -103,33 +103,37 @@ def end_redis(how: signal.Signals, away: float = 0):
 
 
 def beat_row(fault, seconds: float, **options):
-    """A row: a beat that ticks each second, `fault(stack)`, and ticks for so many seconds more.
-
-    Executed twice are the ticks beyond one a second, lost those before the fault that never came.
-    """
+    """The run of a row: see `measure_beat`. `options` are the Stack's."""
 
     def run(side: str) -> Result:
         with Stack(side, beat=True, **options) as stack:
-            wait_for(lambda: len(stack.notes("tick")) > 4, READY)
-            begun = time.time()
-            fault(stack)
-            faulted = time.time()
-            end = time.monotonic() + READY
-            while not (after := _ticks(stack, faulted + 1)) and time.monotonic() < end:
-                time.sleep(0.1)
-            if not after:
-                count = Count(0, 0, 0, 0, len(stack.orphans()))
-                return Result(len(stack.notes("tick")), count, None, f"no tick for {READY} s")
-            time.sleep(seconds)
-            after = _ticks(stack, faulted + 1)
-            surplus = max(0, len(after) - int(after[-1] - after[0]) - 2)
-            count = Count(0, 0, surplus, 0, len(stack.orphans()))
-            return Result(len(stack.notes("tick")), count, after[0] - begun)
+            return measure_beat(stack, fault, seconds)
 
     return run
 
 
-def _ticks(stack: Stack, since: float) -> list[float]:
+def measure_beat(stack: Ledger, fault, seconds: float, patience: float = READY) -> Result:
+    """Let beat tick each second, `fault(stack)`, wait at most `patience` s for a tick, then so many seconds for more.
+
+    Executed twice are the ticks beyond one a second.
+    """
+    begun = time.time()
+    wait_for(lambda: len(_ticks(stack, begun)) > 4, READY)
+    faulted = time.time()
+    fault(stack)
+    settled = time.time() + 1
+    end = time.monotonic() + patience
+    while not _ticks(stack, settled) and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(seconds)
+    after = _ticks(stack, settled)
+    surplus = max(0, len(after) - int(after[-1] - after[0]) - 2) if after else 0
+    count = Count(0, 0, surplus, 0, len(stack.orphans()))
+    sent = len(_ticks(stack, begun))
+    return Result(sent, count, *([after[0] - faulted] if after else [None, f"no tick for {patience} s"]))
+
+
+def _ticks(stack: Ledger, since: float) -> list[float]:
     return [note.time for note in stack.notes("tick") if note.time > since]
 
 

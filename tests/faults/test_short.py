@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from .rows import SHORT, kill_one_of_two, under_load
@@ -12,18 +10,9 @@ from .stack import OURS, REDIS
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
 
 
-@pytest.fixture(scope="module")
-def results(request):
-    """The Result of each chosen row, as a future."""
-    items = [item for item in request.session.items if item.path == request.path and "row" in item.fixturenames]
-    chosen = [item.callspec.params["row"] for item in items]
-    with ThreadPoolExecutor(4) as pool:
-        yield {row.name: pool.submit(row.run, OURS) for row in chosen}
-
-
 @pytest.mark.parametrize("row", SHORT, ids=lambda row: row.name)
-def test_nothing_is_lost(row, results):
-    count = results[row.name].result().count
+def test_nothing_is_lost(row):
+    count = row.run(OURS).count
     assert (count.lost, count.waiting, count.orphans) == (0, 0, 0)
     assert row.kills or (count.killed, count.twice) == (0, 0)
 
