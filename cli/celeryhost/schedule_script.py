@@ -84,12 +84,15 @@ def typed(expression: dict, app):
                 name: sets.get(name, list(range(first, first + count))) for name, (count, first, _) in FIELDS.items()
             }
             return None, {"kind": kind, "fields": sets, "given": given, "zone": None, "next": [], "error": str(error)}
-    try:
-        if kind == "interval":
+    if kind == "interval":
+        try:
             every = timedelta(seconds=fields["seconds"])
-            return schedules.schedule(every, relative=fields["relative"], app=app), None
+        except (ValueError, OverflowError):
+            raise Refusal("value", f"an interval of {fields['seconds']} seconds is too long for Python") from None
+        return schedules.schedule(every, relative=fields["relative"], app=app), None
+    try:
         return schedules.solar(fields["event"], fields["latitude"], fields["longitude"], app=app), None
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise Refusal("value", error) from error
     except Exception as error:  # without ephem, ImproperlyConfigured
         raise Refusal("solar", "solar schedules need the package ephem") from error

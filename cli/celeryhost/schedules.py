@@ -118,15 +118,15 @@ def fire(beat: Beat, entry: dict, timeout: float) -> dict:
 
 def parse(text: str) -> dict:
     """{"kind", "fields"} of an expression as it is typed, for schedule_script.py. Raises Failure (USAGE)."""
-    words = text.split()
+    words, shown = text.split(), repr(text if len(text) < 80 else f"{text[:79]}…")
     if len(words) == 5 and "(" not in text:
         return {"kind": "crontab", "fields": dict(zip(_FIVE, words, strict=True))}
     if text.lstrip().startswith("@"):
-        raise Failure(f"{text!r}: Celery knows no such word", USAGE, "write five cron fields, as '0 0 * * *'")
+        raise Failure(f"{shown}: Celery knows no such word", USAGE, "write five cron fields, as '0 0 * * *'")
     try:
         node = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        raise Failure(f"{text!r} is no expression of a schedule", USAGE, _WRITE) from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise Failure(f"{shown} is no expression of a schedule", USAGE, _WRITE) from None
     seconds = _seconds(node)
     if seconds is not None:
         return {"kind": "interval", "fields": {"seconds": seconds, "relative": False}}
@@ -136,12 +136,12 @@ def parse(text: str) -> dict:
     if name == "schedule":
         seconds = _seconds(given["run_every"]) if "run_every" in given else None
         if seconds is None:
-            raise Failure(f"{text!r} names no interval", USAGE, "write schedule(run_every=30.0)")
+            raise Failure(f"{shown} names no interval", USAGE, "write schedule(run_every=30.0)")
         relative = _constant("relative", given.get("relative", ast.Constant(False)), bool)
         return {"kind": "interval", "fields": {"seconds": seconds, "relative": relative}}
     missing = [field for field in _KINDS["solar"] if field not in given]
     if missing:
-        raise Failure(f"{text!r} has no {missing[0]}", USAGE, "write solar('sunset', LATITUDE, LONGITUDE)")
+        raise Failure(f"{shown} has no {missing[0]}", USAGE, "write solar('sunset', LATITUDE, LONGITUDE)")
     fields = {
         "event": _constant("event", given["event"], str),
         "latitude": _constant("lat", given["lat"], (int, float)),
@@ -159,8 +159,8 @@ def marks(entry: dict) -> list[Mark]:
         found.append(
             Mark(
                 "unregistered",
-                f"no worker has a task {entry['task']!r}: it would refuse it",
-                f"{entry['task']!r} 태스크를 가진 워커가 없어 거부됩니다",
+                f"the project has no task {entry['task']!r}: a worker would refuse it",
+                f"프로젝트에 {entry['task']!r} 태스크가 없어 워커가 거부합니다",
             )
         )
     if entry["kind"] == "interval" and entry["fields"]["seconds"] <= 0:

@@ -17,6 +17,7 @@ from .hosts import each
 from .terminal import coloured, cut, paint, plain, width
 
 VERSION = 1  # of the JSON, docs/json.md
+YEARS = range(1970, 3000)  # that anything can be scheduled in
 LIST = "[APP]"  # the command without a name of its own; no app can be called that
 HEAD = {
     "en": ("NAME", "WHEN", "TASK", "NEXT", "LAST", "RUNS"),
@@ -56,11 +57,14 @@ class Moment(click.ParamType):
 
     def convert(self, value, param, ctx):
         try:
-            return datetime.fromisoformat(value).isoformat()
+            found = datetime.fromisoformat(value)
         except ValueError:
+            found = None
+        if found is None or found.year not in YEARS:
             self.fail(
                 f"{value!r} is no time; write 2030-01-31, '2030-01-31 09:00' or 2030-01-31T09:00+09:00", param, ctx
             )
+        return found.isoformat()
 
 
 AT = click.option("--at", type=Moment(), help="Start from this moment instead of now (in the project's time zone).")
