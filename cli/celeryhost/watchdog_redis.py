@@ -7,21 +7,16 @@ Importing kombu and redis-py would take 40 MB.
 from __future__ import annotations
 
 import json
-import socket
 from base64 import b64decode, b64encode
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
+from . import resp
 from .watchdog import Broker
 
-TIMEOUT = 3  # seconds, for each answer of Redis
 SEPARATOR = "\x06\x16"
 STEPS = ("", *(f"{SEPARATOR}{step}" for step in (3, 6, 9)))  # a queue is a list for each priority step
 REPLIES = "reply.celery.pidbox"
 LONGEST = 100  # replies that are read in one look
-
-
-class Refused(Exception):
-    """Redis answered with an error."""
 
 
 def speaks(url: str | None) -> bool:
@@ -59,7 +54,7 @@ class Mailbox:
         ]
         try:
             _, inbox, _, unacked, *rest = self.ask(commands)
-        except (OSError, Refused, ValueError):
+        except (OSError, resp.Refused, ValueError):
             return None
         each = len(STEPS)
         lengths = {queue: sum(rest[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
@@ -106,52 +101,8 @@ class Mailbox:
             )
 
     def ask(self, commands) -> list:
-        """The replies of `commands`, sent in one go; raises OSError, Refused."""
-        place = self.place
-        before = []
-        if place.password:
-            before.append(("AUTH", *([unquote(place.username)] if place.username else []), unquote(place.password)))
-        before.append(("SELECT", self.database))
-        with self.connected() as stream, stream.makefile("rb") as lines:
-            stream.sendall(b"".join(map(_command, (*before, *commands))))
-            return [_read(lines) for _ in (*before, *commands)][len(before) :]
-
-    def connected(self):
-        place = self.place
-        connection = socket.create_connection((place.hostname or "localhost", place.port or 6379), TIMEOUT)
-        return _encrypted(connection, place) if place.scheme == "rediss" else connection
-
-
-def _encrypted(connection, place):
-    import ssl
-
-    options = {key: values[-1] for key, values in parse_qs(place.query).items()}
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs", "").lower().removeprefix("cert_") == "none":
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(connection, server_hostname=place.hostname)
-
-
-def _command(words) -> bytes:
-    parts = [word.encode() for word in words]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-
-
-def _read(lines):
-    """One value of https://redis.io/docs/latest/develop/reference/protocol-spec/ (RESP2)."""
-    line = lines.readline()
-    kind, text = line[:1], line[1:].strip()
-    if kind == b"-":
-        raise Refused(text.decode(errors="replace"))
-    if kind == b":":
-        return int(text)
-    if kind == b"$":
-        return lines.read(int(text) + 2)[:-2] if text != b"-1" else None
-    if kind == b"*":
-        return [_read(lines) for _ in range(int(text))]
-    if kind == b"+":
-        return text
-    raise ConnectionResetError("the connection was closed")
+        """The replies of `commands` in the database of the broker; raises OSError, Refused, ValueError."""
+        return resp.ask(self.place, [("SELECT", self.database), *commands])[1:]
 
 
 def _reply(message: bytes):

@@ -17,11 +17,16 @@ LOG_END = 1 << 18  # bytes of its log that are looked through
 DUE = re.compile(rb"Scheduler: Sending due task (.+) \(")
 
 
+def _beat(app: App) -> Part:
+    """Its beat; raises Skip where another host has it."""
+    if not app.beats:
+        raise Skip("no beat on this host")
+    return app.beats[0]
+
+
 def beats(host: Host, app: App):
     """Two beats send every task twice. One that waits for the lock (flock) is a standby and no second one."""
-    part = app.beats[0] if app.beats else None
-    if part is None:
-        raise Skip("no beat on this host")
+    part = _beat(app)
     there = running(part, processes())
     if len(there) > 1:
         yield fail(
@@ -112,9 +117,7 @@ def sent(part: Part) -> dict:
 
 def ticking(host: Host, app: App):
     """By Celery's own reckoning of when each entry was due after it was last sent, as beat's log says."""
-    if not app.beats:
-        raise Skip("no beat on this host")
-    part = app.beats[0]
+    part = _beat(app)
     if not part.row or not part.row.pid or time.time() - part.row.started < LATE:
         raise Skip("beat has only just started, or does not run")
     found = section(app, "beat")
@@ -137,10 +140,7 @@ def ticking(host: Host, app: App):
 
 def scheduler(host: Host, app: App):
     """https://django-celery-beat.readthedocs.io: without its scheduler nothing reads what the admin's page holds."""
-    if not app.beats:
-        raise Skip("no beat on this host")
-    found = section(app, "beat")
-    part = app.beats[0]
+    part, found = _beat(app), section(app, "beat")
     if found["refused"]:
         yield fail(
             part.name,
@@ -163,10 +163,7 @@ def scheduler(host: Host, app: App):
 
 def zone(host: Host, app: App):
     """https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones"""
-    if not app.beats:
-        raise Skip("no beat on this host")
-    found = section(app, "beat")
-    part = app.beats[0]
+    part, found = _beat(app), section(app, "beat")
     django = found.get("django_timezone")
     if django and not found["use_tz"] and found["tz_aware"] and found.get("in_database"):
         yield warn(

@@ -1,4 +1,4 @@
-"""Redis: what makes a broker lose its queue, and a few lines of its protocol to ask for that.
+"""Redis: what makes a broker lose its queue.
 
 The losses were measured with Celery 5.7 and Redis 7.0: of 200 queued tasks none was left after a restart without
 persistence, 52 of 60 were evicted under allkeys-lru, none was lost with an append-only file.
@@ -6,32 +6,23 @@ persistence, 52 of 60 were evicted under allkeys-lru, none was lost with an appe
 
 from __future__ import annotations
 
-import os
 import socket
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from .. import resp
 from . import Skip, fail, ok, warn
 
-SECONDS = 3
 MB = 1 << 20
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
-
-
-class Refused(Exception):
-    """Redis answered with an error."""
 
 
 class Redis:
     """A server by its URL (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)."""
 
     def __init__(self, url: str):
-        parts = urlsplit(url)
-        self.user, self.password = unquote(parts.username or ""), unquote(parts.password or "")
-        self.is_encrypted = parts.scheme == "rediss"
-        self.options = parse_qs(parts.query)
-        self.path = unquote(parts.path) if parts.scheme == "redis+socket" else None
-        self.host, self.port = parts.hostname or "localhost", parts.port or 6379
-        self.place = self.path or f"{self.host}:{self.port}"
+        self.url = urlsplit(url)
+        self.path = unquote(self.url.path) if self.url.scheme == "redis+socket" else None
+        self.place = self.path or f"{self.url.hostname or 'localhost'}:{self.url.port or 6379}"
         self.subject = f"redis {self.place}"
         self.kept: tuple | None = None
 
@@ -40,41 +31,22 @@ class Redis:
         """INFO and CONFIG GET *, as {name: text}; raises Skip where it does not answer (check `broker` says why)."""
         if self.kept is None:
             try:
-                info, settings = self.ask(["INFO"], ["CONFIG", "GET", "*"])
-            except (OSError, Refused, ValueError) as error:
+                info, settings = resp.ask(self.url, [("INFO",), ("CONFIG", "GET", "*")])
+            except (OSError, resp.Refused, ValueError) as error:
                 raise Skip(f"does not answer: {error}") from None
-            lines = [line.partition(":") for line in info.splitlines() if ":" in line]
-            self.kept = {name: value for name, _, value in lines}, dict(zip(settings[::2], settings[1::2], strict=True))
+            lines = [line.partition(":") for line in info.decode(errors="replace").splitlines() if ":" in line]
+            words = [word.decode(errors="replace") for word in settings]
+            self.kept = {name: value for name, _, value in lines}, dict(zip(words[::2], words[1::2], strict=True))
         return self.kept
 
-    def ask(self, *commands: list[str], login: bool = True) -> list:
-        """The answers to some commands. Raises OSError, Refused, or ValueError where something else listens."""
-        if login and self.password:
-            commands = (["AUTH", *([self.user] if self.user else []), self.password], *commands)
-        with self._connected() as connection, connection.makefile("rwb") as stream:
-            for words in commands:
-                encoded = [os.fsencode(word) for word in words]
-                stream.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in encoded))
-            stream.flush()
-            answers = [_read(stream) for _ in commands]
-        return answers[1:] if login and self.password else answers
-
-    def _connected(self):
-        if self.path:
-            connection = socket.socket(socket.AF_UNIX)
-            connection.settimeout(SECONDS)
-            connection.connect(self.path)
-            return connection
-        connection = socket.create_connection((self.host, self.port), SECONDS)
-        if self.is_encrypted:
-            import ssl
-
-            context = ssl.create_default_context(cafile=self.options.get("ssl_ca_certs", [None])[0])
-            # As the project's own client is told to: what is looked at here is no secret.
-            if self.options.get("ssl_cert_reqs", ["required"])[0].lower().endswith("none"):
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = context.wrap_socket(connection, server_hostname=self.host)
-        return connection
+    @property
+    def is_open(self) -> bool:
+        """Whether it answers without a password."""
+        try:
+            resp.ask(self.url, [("PING",)], login=False)
+        except (OSError, resp.Refused, ValueError):
+            return False
+        return True
 
     @property
     def is_here(self) -> bool:
@@ -82,29 +54,14 @@ class Redis:
         if self.path:
             return True
         try:
-            family, kind, _, _, address = socket.getaddrinfo(self.host, 0, type=socket.SOCK_DGRAM)[0]
+            family, kind, _, _, address = socket.getaddrinfo(
+                self.url.hostname or "localhost", 0, type=socket.SOCK_DGRAM
+            )[0]
             with socket.socket(family, kind) as probe:
                 probe.bind(address)
             return True
         except OSError:
             return False
-
-
-def _read(stream):
-    """One answer of RESP2 (https://redis.io/docs/latest/develop/reference/protocol-spec/)."""
-    line = stream.readline()
-    kind, rest = line[:1], os.fsdecode(line[1:].rstrip())
-    if kind == b"-":
-        raise Refused(rest)
-    if kind == b"+":
-        return rest
-    if kind == b":":
-        return int(rest)
-    if kind == b"$":
-        return None if rest == "-1" else os.fsdecode(stream.read(int(rest) + 2)[:-2])
-    if kind == b"*":
-        return [_read(stream) for _ in range(int(rest))]
-    raise ValueError("what listens there is no Redis")
 
 
 def version(redis: Redis):
@@ -194,11 +151,7 @@ def exposure(redis: Redis):
     Protected mode lets nobody but loopback in without a password; before Redis 7 an address in `bind` switched it off.
     """
     info, settings = redis.facts
-    try:
-        redis.ask(["PING"], login=False)
-        is_open = True
-    except (OSError, Refused, ValueError):
-        is_open = False
+    is_open = redis.is_open
     bound = settings.get("bind", "").split()
     addresses = [word for word in bound if not word.lstrip("-").startswith(("127.", "::1", "localhost"))]
     if not bound:
