@@ -57,12 +57,13 @@ class fact:  # noqa: N801
 class App:
     """A Celery app of this host: its workers and beats, and what its own Python says of it."""
 
-    def __init__(self, host: Host, name: str, parts: list[Part]):
+    def __init__(self, host: Host, name: str, parts: list[Part], others: list):
         self.host = host
         self.name = name
         self.workers = [part for part in parts if part.command == "worker"]
         self.beats = [part for part in parts if part.command == "beat" or is_embedded(part)]
         self.parts = parts
+        self.others = others  # conffile.Programs beside worker and beat
 
     @fact
     def answer(self) -> dict:
@@ -158,7 +159,7 @@ class Host:
                     parts.setdefault(app, []).append(part)
                     break
         found = {
-            name: App(self, name, sorted(them, key=lambda part: part.command != "worker"))
+            name: App(self, name, sorted(them, key=lambda part: part.command != "worker"), self._beside(name, parts))
             for name, them in parts.items()
         }
         for name in self.names:
@@ -166,6 +167,16 @@ class Host:
                 known = f"there is {', '.join(found)}" if found else "see celeryhost status"
                 raise Failure(f"no app {name!r} with a Celery worker or beat here", UNKNOWN, near(name, found) or known)
         return [found[name] for name in self.names or found]
+
+    def _beside(self, app: str, parts: dict[str, list[Part]]) -> list:
+        """Programs named after an app, and after no longer name of one, that are no worker and no beat of any."""
+        celery = {part.name for them in parts.values() for part in them}
+        longer = tuple(f"{name}-" for name in parts if name.startswith(f"{app}-"))
+        return [
+            program
+            for name, program in self.programs.items()
+            if name.startswith(f"{app}-") and name not in celery and not name.startswith(longer)
+        ]
 
     @property
     def rows(self) -> list:

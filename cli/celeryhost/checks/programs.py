@@ -22,25 +22,27 @@ TEST = 'for word; do test "${word%%:*}" "${word#*:}" || echo "$word"; done'
 def paths(host: Host, app: App):
     """A virtual environment whose Python lies under another user's home cannot be run by the program's user; Supervisor
     then says only `Exited too quickly`."""
-    for part in app.parts:
-        program = part.program
-        wanted = {"-x": set(), "-w": set()}
-        if program.directory:
-            wanted["-x"].add(program.directory)
-        python = part.read.python
-        wanted["-x"] |= {word for word in (split(program.command)[0], python) if "/" in word}
-        if os.path.exists(python):
-            wanted["-x"].add(os.path.realpath(python))
-        log = option(part.words, "-f", "--logfile")  # what Supervisor captures it opens as root
-        if log:
-            wanted["-w"].add(log if os.path.exists(log) else os.path.dirname(log))
-        missing = list(_failing(program, [f"{mode}:{path}" for mode, them in wanted.items() for path in sorted(them)]))
+    for program, wanted in [*map(_needs, app.parts), *((program, {}) for program in app.others)]:
+        everybody = {program.directory, split(program.command)[0]}
+        words = [f"-x:{path}" for path in sorted(everybody | wanted.get("-x", set()), key=str) if path and "/" in path]
+        words += [f"-w:{path}" for path in wanted.get("-w", ())]
+        missing = _failing(program, words)
         for word in missing:
             mode, path = word.split(":", 1)
-            yield fail(part.name, *_explained(mode, path, program))
+            yield fail(program.name, *_explained(mode, path, program))
         if not missing:
-            user = program.user or "supervisord's user"
-            yield ok(part.name, f"{user} reaches {program.directory or '/'}, {python} and its log")
+            reached = ", ".join(word.split(":", 1)[1] for word in words)
+            yield ok(program.name, f"{program.user or 'the user of supervisord'} reaches {reached}")
+
+
+def _needs(part) -> tuple:
+    """A worker's or beat's conffile.Program, and the paths that it must be able to run or enter (-x) and to write."""
+    python = part.read.python
+    wanted = {"-x": {python, os.path.realpath(python)} if os.path.exists(python) else {python}, "-w": set()}
+    log = option(part.words, "-f", "--logfile")  # what Supervisor captures it opens as root
+    if log:
+        wanted["-w"].add(log if os.path.exists(log) else os.path.dirname(log))
+    return part.program, wanted
 
 
 def _failing(program, words: list[str]):
