@@ -6,7 +6,7 @@ otherwise looks every `period` seconds. The signals are the cheapest that are ho
 - A process that is stopped (SIGSTOP) says so in /proc: its state is T, be it a worker's main process, one of its
   children or beat.
 - A worker whose main process hangs does not answer Celery's own broadcast `ping`, which is one PUBLISH for all workers
-  of a broker and one list to read; `celery inspect ping` would start a Python of 60 MB for 0.4 s each time. Children
+  of a broker and one list to read; `celery inspect ping` would start a Python of 25 MB for 0.4 s each time. Children
   answer nothing, so one that is busy with long tasks answers as ever. A pool that answers only between two tasks (solo,
   gevent) is not judged by its silence.
 - A worker that answers but does not consume leaves its queue to grow, while no task is delivered (`unacked` is

@@ -2,7 +2,7 @@
 
 http://supervisord.org/events.html. What it needs comes in its environment, which only root and its own account can
 read: `CELERYHOST_WATCHDOG_SECRETS`, made by apps.watchdog. stdout is the protocol's, stderr the log. What a person
-wants to be told by (a command, a webhook) runs as a process of its own for that moment: so https and its 6 MB are not
+wants to be told by (a command, a webhook) runs as a process of its own for that moment: so https and its 8 MB are not
 held, and one that hangs holds up nothing.
 """
 
@@ -212,5 +212,5 @@ def post() -> None:
             with urllib.request.urlopen(request, timeout=10):
                 return
         except (OSError, ValueError) as error:
-            said = f"{type(error).__name__} {getattr(error, 'code', '')}"
-    sys.exit(f"webhook: {said.strip()}")
+            said = f"{type(error).__name__} {getattr(error, 'code', '')} {getattr(error, 'reason', '')}"
+    sys.exit(f"webhook: {' '.join(said.split())}")
