@@ -228,7 +228,8 @@ def watchdog(apps: list[dict], broker_url: str, command: str = "", webhook: str 
             if kind == "worker":
                 known |= {"grace": part["stopwaitsecs"], "threads": "threads" in " ".join(part["arguments"])}
             watched.append(known)
-    return json.dumps({"programs": watched, "command": words, "webhook": webhook})
+    settings = json.dumps({"programs": watched, "command": words, "webhook": webhook})
+    return settings.replace("'", "\\u0027")  # a Supervisor file cannot hold both kinds of quotes
 
 
 def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
