@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from conftest import wait_for
 
 CELERY = Path(sys.executable).with_name("celery")
 # As on a host, but for the times.
-QUICK = {"period": 0.5, "frozen": 1, "silent": 2, "unread": 3, "start": 5, "backoff": 1, "away": 1.5, "per_hour": 2}
+QUICK = {"period": 0.3, "frozen": 0.6, "silent": 2, "unread": 2, "start": 4, "backoff": 0.5, "away": 1, "per_hour": 2}
 APP = """
 import signal
 import time
@@ -72,10 +74,12 @@ class Host:
         daemon.program("redis", f"{redis} --port {self.port} --bind 127.0.0.1 --save ''", priority=1)
         self.watched = []
 
-    def program(self, name, command, **known):
+    def program(self, name, command, startretries=3, **known):
         environment = f'CELERY_BROKER_URL="{self.url}"'
         settings = {"directory": self.daemon.folder, "environment": environment, "autorestart": "true"}
-        self.daemon.program(f"shop-{name}", command, killasgroup="true", startsecs=1, **settings)
+        self.daemon.program(
+            f"shop-{name}", command, killasgroup="true", startsecs=1, startretries=startretries, **settings
+        )
         kind = name if name in ("worker", "beat") else "other"
         self.watched.append({"name": f"shop-{name}", "kind": kind, "broker": self.url} | known)
         return self
@@ -83,15 +87,9 @@ class Host:
     def worker(self, pool="-c 2", grace=20):
         return self.program("worker", f"{CELERY} -A shop worker -n shop-worker@%%h {pool} -l INFO", grace=grace)
 
-    def beat(self):
-        command = f"/usr/bin/flock -F beat.lock {CELERY} -A shop beat -s schedule"
-        self.program("beat", command, tick=2)
-        return self.program("standby", command)
-
-    def start(self, until=("RUNNING",), **rules):
-        secrets = json.dumps(
-            {"programs": self.watched, "command": [f"{self.daemon.folder}/tell"], "rules": QUICK | rules}
-        )
+    def start(self, until=("RUNNING",), webhook="", **rules):
+        settings = {"programs": self.watched, "command": [f"{self.daemon.folder}/tell"], "webhook": webhook}
+        secrets = json.dumps(settings | {"rules": QUICK | rules})
         environment = f"CELERYHOST_WATCHDOG_SECRETS='{secrets}'"
         path = self.daemon.program(
             "watchdog",
@@ -167,39 +165,25 @@ def test_frozen_worker_is_restarted_and_loses_nothing(host):
     assert "its main process has been stopped (SIGSTOP)" in host.events()[0]
 
 
-def test_frozen_idle_worker_with_one_frozen_child(host):
-    host.worker().start().ready()
-    first = host.daemon.pid("shop-worker")
-    os.kill(first, signal.SIGSTOP)
-    host.send(5)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, first), 30)
-    wait_for(lambda: host.done() == list(range(5)), 30)
-
-
-def test_hung_worker_is_killed(host):
-    host.worker(grace=2).start().ready()
-    host.looks()
-    first = host.daemon.pid("shop-worker")
-    os.kill(first, signal.SIGUSR2)
-    host.looks(8)
-    assert host.daemon.pid("shop-worker") == first  # nothing waits, nothing is known
-    host.send(5)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, first), 40)
-    wait_for(lambda: len(host.done()) >= 4, 30)
-    print(host.done(), host.events())
-    assert host.kinds("shop-worker")[0] == "silent"
-
-
-def test_worker_that_answers_and_does_not_consume(host):
-    host.worker().start().ready()
+def test_worker_that_does_not_consume_and_one_that_hangs(host):
+    host.worker(grace=5).start().ready()
     host.looks()
     first = host.daemon.pid("shop-worker")
     os.kill(first, signal.SIGHUP)
     host.looks(1)
     host.send(5)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, first), 40)
-    wait_for(lambda: host.done() == list(range(5)), 30)
+    wait_for(lambda: host.done() == list(range(5)), 40)
+    wait_for(lambda: host.kinds("shop-worker")[-1] == "recovered")
     assert host.kinds("shop-worker")[0] == "unread"
+
+    second = host.daemon.pid("shop-worker")
+    os.kill(second, signal.SIGUSR2)
+    host.looks(8)
+    assert host.daemon.pid("shop-worker") == second  # no harm while nothing waits
+    host.send(5)
+    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 40)
+    wait_for(lambda: len(host.done()) == 10, 30)
+    assert "silent" in host.kinds("shop-worker")
 
 
 def beats(host):
@@ -208,52 +192,73 @@ def beats(host):
     return [pid for pid in pids if pid and Path(f"/proc/{pid}/comm").read_text() != "flock\n"]
 
 
-@pytest.mark.parametrize(("how", "told"), [("SIGSTOP", "frozen"), ("SIGUSR2", "late")])
-def test_beat_ticks_again_and_alone(how, told, host):
-    host.beat().start(margin=2)
-    wait_for(lambda: int(host.redis("LLEN", "ticks")) >= 2)
-    [first] = beats(host)
-    os.kill(first, getattr(signal, how))
-    wait_for(lambda: host.events(), 20)
-    assert host.events()[0].startswith(told)
-    ticks = int(host.redis("LLEN", "ticks"))
-    wait_for(lambda: int(host.redis("LLEN", "ticks")) >= ticks + 3)
-    assert len(beats(host)) == 1
+def test_beat_ticks_again_and_alone(host):
+    command = f"/usr/bin/flock -F beat.lock {CELERY} -A shop beat -s schedule"
+    for name in ("beat", "standby"):
+        host.program(name, command, kind="beat", tick=2)
+    host.start(margin=4)
+    for how, told in (("SIGSTOP", "frozen"), ("SIGUSR2", "late")):
+        ticks = int(host.redis("LLEN", "ticks"))
+        wait_for(lambda ticks=ticks: int(host.redis("LLEN", "ticks")) >= ticks + 2)
+        [first] = beats(host)
+        os.kill(first, getattr(signal, how))
+        wait_for(lambda told=told: any(line.startswith(told) for line in host.events()))
+        ticks = int(host.redis("LLEN", "ticks"))
+        wait_for(lambda ticks=ticks: int(host.redis("LLEN", "ticks")) >= ticks + 2)
+        assert len(beats(host)) == 1
     host.looks()
-    assert len(host.events()) <= 2  # what waits for its turn is not late
+    troubles = [line.split()[0] for line in host.events() if not line.startswith("recovered")]
+    assert troubles == ["frozen", "late"]  # the one that waits for its turn is not late
 
 
 def test_fatal_is_told_once_and_tried_within_bounds(host):
-    host.daemon.program("foreign", "/bin/false", startretries=0, startsecs=1)
-    host.program("web", "/bin/false").daemon.program(
-        "shop-web",
-        f'{sys.executable} -c \'open("tries", "a").write("x"); exit(1)\'',
-        startretries=0,
-        startsecs=1,
-        directory=host.daemon.folder,
-    )
-    host.start(until=("RUNNING", "FATAL"))
     tries = host.daemon.folder / "tries"
-    wait_for(lambda: tries.read_text() == "xxx")
-    host.looks(8)
+    host.daemon.program("foreign", "/bin/false", startretries=0, startsecs=1)
+    fails = f"{sys.executable} -c \"open('{tries}', 'a').write('x'); exit(1)\""
+    host.program("web", fails, startretries=0)
+    heard = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host.start(until=("RUNNING", "FATAL"), webhook=f"http://127.0.0.1:{server.server_port}/token-of-the-hook")
+        assert "token-of" not in Path(f"/proc/{host.daemon.pid('watchdog')}/cmdline").read_text()
+        wait_for(lambda: tries.exists() and tries.read_text() == "xxx")
+        host.looks(8)
+        wait_for(lambda: len(heard) == 2)
+        server.shutdown()
     assert tries.read_text() == "xxx"
     assert sorted(line.split(":")[0] for line in host.events()) == ["fatal foreign", "fatal shop-web"]
+    assert {path for path, _ in heard} == {"/token-of-the-hook"}
+    assert sorted((body["event"], body["program"]) for _, body in heard) == [
+        ("fatal", "foreign"),
+        ("fatal", "shop-web"),
+    ]
+    assert "token-of" not in host.log.read_text()
 
 
 def test_left_alone(host):
-    """Long tasks, a stop by hand, Redis away."""
+    """Long tasks, Redis away, a stop by hand."""
     host.worker("-c 1").start(backoff=0).ready()
     host.looks(2)
     first = host.daemon.pid("shop-worker")
-    host.send(3, 7)
-    host.looks(12)
+    host.send(3, 5)
+    host.looks(8)
     assert int(host.redis("LLEN", "celery")) >= 1
     host.daemon.rpc.call("stopProcess", "redis", True)
     wait_for(lambda: host.kinds("") == ["away"])
     os.kill(first, signal.SIGSTOP)
     log = host.log.read_text()
     with pytest.raises(AssertionError):
-        wait_for(lambda: host.daemon.pid("shop-worker") != first or host.log.read_text() != log, 4)
+        wait_for(lambda: host.daemon.pid("shop-worker") != first or host.log.read_text() != log, 3)
     os.kill(first, signal.SIGCONT)
     host.daemon.rpc.call("startProcess", "redis", True)
     wait_for(lambda: host.kinds("") == ["away", "recovered"])
@@ -266,12 +271,17 @@ def test_left_alone(host):
 
 
 def test_restarts_are_bounded(host):
-    host.worker("-c 1").start(backoff=0.5, frozen=0.5).ready()
-    for _ in range(2):
-        first = host.daemon.pid("shop-worker")
-        os.kill(first, signal.SIGSTOP)
-        wait_for(lambda first=first: host.daemon.pid("shop-worker") not in (0, first), 30)
-        wait_for(lambda: host.daemon.state("shop-worker") == "RUNNING")
+    """The main process, while it waits for a task; one of its children; the main process again."""
+    host.worker(grace=3).start().ready()
+    first = host.daemon.pid("shop-worker")
+    os.kill(first, signal.SIGSTOP)
+    host.send(5)
+    wait_for(lambda: host.done() == list(range(5)), 30)
+    wait_for(lambda: host.kinds("shop-worker")[-1] == "recovered")
+    second = host.daemon.pid("shop-worker")
+    os.kill(int(Path(f"/proc/{second}/task/{second}/children").read_text().split()[0]), signal.SIGSTOP)
+    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 30)
+    wait_for(lambda: host.daemon.state("shop-worker") == "RUNNING")
     last = host.daemon.pid("shop-worker")
     os.kill(last, signal.SIGSTOP)
     wait_for(lambda: "bound" in host.kinds("shop-worker"))
