@@ -134,7 +134,8 @@ class Stack(Ledger):
     """One side of a row. `grace` is a worker's stopwaitsecs, ours only; leaving `with` removes it."""
 
     def __init__(self, side: str, grace: int | None = None, beat: bool = False, clock: bool = False, workers: int = 1):
-        self.folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+        self.temporary = tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True)
+        self.folder = Path(self.temporary.name)
         self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
         self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
         config = self.daemon.config.read_text().partition("[inet_http_server]")
@@ -167,7 +168,7 @@ class Stack(Ledger):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.temporary.cleanup()
 
     def start_redis(self):
         """Start it and wait until it has its data."""
