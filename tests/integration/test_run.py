@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
-from redis_server import PASSWORD, redis_server, url
+from outcome import failed
+from redis_server import redis_server, url
 from sshd import sshd
 
 CELERY = Path(sys.executable).with_name("celery")
@@ -100,14 +101,6 @@ class Shop:
 @pytest.fixture
 def shop(daemon, redis):
     return Shop(daemon, redis)
-
-
-def failed(done, code, *said):
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert all(words in done.stderr for words in said), done.stderr
-    assert PASSWORD not in done.stderr
 
 
 def test_a_task_gives_its_result(shop):

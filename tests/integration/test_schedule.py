@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
-from redis_server import PASSWORD, redis_server, url
+from outcome import failed
+from redis_server import redis_server, url
 from sshd import sshd
 
 TREE = Path(__file__).resolve().parents[2]
@@ -116,14 +117,6 @@ def site(daemon, redis):
 
 def entries(app: dict) -> dict:
     return {entry["name"]: entry for entry in app["entries"]}
-
-
-def failed(done, code, *said):
-    assert done.returncode == code, done.stderr
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert all(words in done.stderr for words in said), done.stderr
-    assert PASSWORD not in done.stderr
 
 
 def test_the_schedule_of_a_beat_that_runs(site, tmp_path_factory, monkeypatch):

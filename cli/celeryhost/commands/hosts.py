@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import closing
 
@@ -29,3 +30,16 @@ def each(
                 if kind == FAILURE:
                     codes.append(value.code)
     return errors.worst(codes)
+
+
+def merged(target, argv, show, as_json: bool, version: int, timeout: float) -> int:
+    """`each` as root for one object of a host: `show(host, data)` as they come, or one JSON object of all hosts."""
+    found = []
+
+    def keep(host, data):
+        found.append({"host": host, **data})
+
+    code = each(target, argv, keep if as_json else show, root=True, timeout=timeout)
+    if as_json:
+        print(json.dumps({"version": version, "hosts": found}))
+    return code

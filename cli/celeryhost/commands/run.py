@@ -9,7 +9,7 @@ import click
 
 from .. import tasks
 from ..remote import is_remote
-from .hosts import each
+from .hosts import merged
 
 VERSION = 1  # of the JSON, docs/json.md
 
@@ -46,28 +46,14 @@ def run(target, task, args, kwargs, app, timeout, as_json):
     if is_remote(target):
         words = ["run", f"--timeout={timeout}", f"--kwargs={json.dumps(kwargs)}", *([f"--app={app}"] if app else [])]
         words += ["--", *([task] if task else []), *args]
-        return _on_hosts(target, words, timeout, as_json)
+        longest = timeout + tasks.START_SECONDS + 10
+        return merged(target, words, lambda host, data: _show(data, host), as_json, VERSION, longest)
     found = tasks.run(target, task, [tasks.value(arg) for arg in args], kwargs, timeout, app)
     if as_json:
         print(json.dumps({"version": VERSION, **found}))
     else:
         _show(found)
     return 0
-
-
-def _on_hosts(target, words: list[str], timeout: float, as_json: bool) -> int:
-    found = []
-
-    def show(host, data):
-        if as_json:
-            found.append({"host": host, **data})
-        else:
-            _show(data, host)
-
-    code = each(target, words, show, root=True, timeout=timeout + tasks.START_SECONDS + 10)
-    if as_json:
-        print(json.dumps({"version": VERSION, "hosts": found}))
-    return code
 
 
 def _show(data: dict, host: str | None = None) -> None:

@@ -13,7 +13,7 @@ from .. import schedules, tasks
 from ..errors import OK
 from ..remote import is_remote
 from ..schedule_words import LANGUAGES
-from .hosts import each
+from .hosts import merged
 from .terminal import coloured, cut, paint, plain, width
 
 VERSION = 1  # of the JSON, docs/json.md
@@ -141,7 +141,7 @@ def run(target, name, app, dry_run, timeout, as_json):
         words = ["schedule", "run", f"--timeout={timeout}", *([f"--app={app}"] if app else [])]
         words += [*(["--dry-run"] if dry_run else []), "--", name]
         longest = timeout + tasks.START_SECONDS + schedules.READ_SECONDS
-        return _on_hosts(target, words, as_json, lambda data, host: _result(data, host), longest)
+        return _on_hosts(target, words, as_json, _result, longest)
     beat, entry = schedules.find(target, name, app)
     found = schedules.message(entry) if dry_run else schedules.fire(beat, entry, timeout)
     if as_json:
@@ -151,20 +151,8 @@ def run(target, name, app, dry_run, timeout, as_json):
     return OK
 
 
-def _on_hosts(target, words, as_json: bool, show_one, timeout: float = 2 * schedules.READ_SECONDS) -> int:
-    found = []
-
-    def show(host, data):
-        if as_json:
-            found.append({"host": host, **data})
-        else:
-            show_one(data, host)
-
-    # `--json` comes right behind the first word, and Schedule takes it from there.
-    code = each(target, words, show, root=True, timeout=timeout)
-    if as_json:
-        print(json.dumps({"version": VERSION, "hosts": found}))
-    return code
+def _on_hosts(target, words, as_json: bool, show, timeout: float = 2 * schedules.READ_SECONDS) -> int:
+    return merged(target, words, lambda host, data: show(data, host), as_json, VERSION, timeout)
 
 
 def _show(apps: list[dict], lang: str, host: str | None = None) -> None:
