@@ -187,6 +187,7 @@ systemctl restart redis-server && systemctl start supervisor"""
     machine.host.ssh(
         "systemctl stop supervisor redis-server; umount -l /var/log; systemctl start redis-server supervisor"
     )
+    machine._ready()  # supervisord loses a TERM that meets a child between fork and exec, and waits its stopwaitsecs
 
 
 def eat(machine: Machine):
