@@ -25,7 +25,7 @@ PLACE = "/var/lib/ledger/ledger"
 MEMORY = Path("/sys/fs/cgroup/memory")
 BOARD = 700 << 20  # bytes of memory that the host has while one of its tasks eats more
 EATEN = 1500  # MiB
-FROZEN = 150  # seconds in which a watchdog has seen it, or there is none
+FROZEN = 120  # seconds in which a watchdog has seen it, or there is none
 SMALL = "16m"  # of /var/log
 NAIVE = f"""
 export DEBIAN_FRONTEND=noninteractive
@@ -239,7 +239,11 @@ def without_memory(machine: Machine):
 
 def freeze(program: str):
     """A fault: the main process stops, and whoever looks at Supervisor sees it RUNNING."""
-    return lambda machine: machine.host.ssh(f"kill -STOP $(supervisorctl pid {program})")
+
+    def fault(machine: Machine):
+        machine.host.ssh(f"kill -STOP $(supervisorctl pid {program})")
+
+    return fault
 
 
 def loaded(fault, fresh: str | None = None, quiet: float = QUIET):

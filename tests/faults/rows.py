@@ -222,7 +222,7 @@ def cut_disk(seconds: float, cuts: int):
 @contextlib.contextmanager
 def _disk(stack: Stack):
     """The folder of a Stack's Redis on a file system of its own, no worker beside it; the image and the folder."""
-    stack.daemon.rpc.call("stopAllProcesses")
+    stack.daemon.rpc.call("stopAllProcesses", False)
     stack.redis.kill()
     stack.redis.wait()
     image, place = stack.folder / "disk", stack.folder / "redis"
