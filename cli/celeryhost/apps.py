@@ -254,7 +254,7 @@ def log_places(apps: list[dict]) -> dict[str, dict]:
     """
     folders, files = {}, {}
     for app in apps:
-        owned = {"owner": app["user"], "group": "adm"}
+        owned = {"owner": app["user"], "group": "supervisor"}
         folders[app["logs"]] = owned | {"mode": "0750"}
         files |= {program["log"]: owned | {"mode": "0640"} for program in _programs(app)}
     return {"folders": folders, "files": files}
