@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 import yaml
+from celeryhost import errors
 
 from tests.hosts.host import KEY
 
@@ -56,9 +57,24 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
     running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
     assert {"mysite-beat", "mysite-worker"} <= set(running)
 
+    hosts = add_host_that_is_down(tmp_path / "inventory" / "mine" / "hosts.yml", "away")
+    code, said = run(status, tmp_path)
+    assert code == errors.UNREACHABLE
+    assert re.findall(r"^board +(\S+) +RUNNING", said, re.MULTILINE) == running, "a host that is down hides no other"
+    assert "away" in said
+
+    hosts.unlink()
+    laptop("./celeryhost unprovision -i inventory/mine --yes", tmp_path)
+    left = board.ssh("ls /etc/supervisor/conf.d /srv/mysite; dpkg -l redis-server supervisor | grep ^ii", check=False)
+    assert "celery" not in left.stdout
+    assert "manage.py" in left.stdout, "code stays"
+    assert "ii" not in left.stdout.split()
+
 
 REFUSALS = {
     "no room": ("-e machine_min_free_mb=99999999", "machine_min_free_mb"),
+    "a system that is too old": ("-e '{__machine_oldest: {Debian: \"99\"}}'", "Debian 12"),
+    "a Python that is too old": ("-e __machine_python=9.9", "Python 3.11"),
     "a wrong password for sudo": ("-e ansible_user=deploypw -e ansible_become_password=wrong", "call again with -K"),
     "an account that does not exist": ("-e '{celery_apps: [{name: mysite, user: nobody-here}]}'", "nobody-here"),
     "a folder without the project": ("-e '{celery_apps: [{name: mysite, source: /usr/share}]}'", "manage.py"),
@@ -146,6 +162,14 @@ def fill_in(inventory, host):
     apps = yaml.safe_load(path.read_text())
     apps["celery_apps"][0]["source"] = str(inventory.parents[1] / "examples" / "mysite")
     path.write_text(yaml.safe_dump(apps))
+
+
+def add_host_that_is_down(path, name):
+    """Write a file beside that one, which puts another host into the inventory; returns it."""
+    extra = path.with_name("down.yml")
+    unreachable = {"ansible_host": "127.0.0.1", "ansible_port": 9}
+    extra.write_text(yaml.safe_dump({"celery_workers": {"hosts": {name: unreachable}}}))
+    return extra
 
 
 def files(host):
