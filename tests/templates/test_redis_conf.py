@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import socket
 import subprocess
@@ -10,18 +9,10 @@ import time
 
 import pytest
 from celeryhost.rendering import render
+from celeryhost.states import redis_server as module
 
 SERVER = shutil.which("redis-server")
 pytestmark = pytest.mark.skipif(not SERVER, reason="no redis-server on PATH (apt-get install redis-server)")
-
-
-@pytest.fixture(scope="module")
-def module(root):
-    """roles/redis/library/redis_server.py."""
-    spec = importlib.util.spec_from_file_location("redis_server", root / "roles/redis/library/redis_server.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -32,7 +23,7 @@ def port():
 
 
 @pytest.fixture
-def start(root, tmp_path, module, port):
+def start(root, tmp_path, port):
     """Start Redis with a file; returns a connection. It is ended with the test, or at the next start."""
     running = []
 
@@ -90,59 +81,59 @@ def params(requirepass="", **settings):
     return {"settings": settings, "requirepass": requirepass, "timeout": 20}
 
 
-def test_redis_reads_it_as_meant(start, config, module):
+def test_redis_reads_it_as_meant(start, config):
     redis = start(config())
     assert module.log_in(redis, ["wrong", 'se"cret']) == 'se"cret'
     assert redis.config(*WANTED) == WANTED | {"maxmemory": str(64 << 20)}
 
 
-def test_shared_only_becomes_durable(start, config, module):
+def test_shared_only_becomes_durable(start, config):
     redis = start(config(shared=True))
     assert module.log_in(redis, []) == ""
     assert redis.config("maxmemory", "appendonly") == {"maxmemory": "0", "appendonly": "yes"}
 
 
-def test_without_the_password_it_refuses(start, config, module):
+def test_without_the_password_it_refuses(start, config):
     redis = start(config())
     assert module.log_in(redis, ["wrong"]) is None
     with pytest.raises(module.RedisError, match="NOAUTH"):
         redis("DBSIZE")
 
 
-def test_data_of_a_server_with_snapshots_live_on(start, config, package, module):
+def test_data_of_a_server_with_snapshots_live_on(start, config, package):
     """Started with `appendonly yes` next to a dump.rdb alone, Redis would be empty."""
     redis = start(package)
     for number in range(100):
         redis("SET", f"key:{number}", "x" * 1000)
     redis("SAVE")
-    assert module.apply(redis, params('se"cret', **WANTED), check_mode=False)["changed"]
+    assert module.apply(redis, params('se"cret', **WANTED), check=False)["changed"]
     redis = start(config())
     module.log_in(redis, ['se"cret'])
     assert redis("DBSIZE") == "100"
 
 
-def test_second_time_changes_nothing(start, package, module):
+def test_second_time_changes_nothing(start, package):
     redis = start(package)
-    assert module.apply(redis, params(**WANTED), check_mode=False)["changed"]
-    assert not module.apply(redis, params(**WANTED), check_mode=False)["changed"]
+    assert module.apply(redis, params(**WANTED), check=False)["changed"]
+    assert not module.apply(redis, params(**WANTED), check=False)["changed"]
 
 
-def test_check_mode_changes_nothing_and_shows_no_password(start, package, module):
+def test_check_mode_changes_nothing_and_shows_no_password(start, package):
     redis = start(package)
-    result = module.apply(redis, params("hidden", **WANTED), check_mode=True)
+    result = module.apply(redis, params("hidden", **WANTED), check=True)
     assert result["changed"]
     assert "appendonly yes\n" in result["diff"]["after"]
     assert "hidden" not in str(result)
     assert redis.config("appendonly") == {"appendonly": "no"}
 
 
-def test_less_memory_than_data_is_refused(start, package, module):
+def test_less_memory_than_data_is_refused(start, package):
     redis = start(package)
     with pytest.raises(module.RedisError, match="redis_maxmemory: 1kb is less than"):
-        module.apply(redis, params(maxmemory="1kb"), check_mode=False)
+        module.apply(redis, params(maxmemory="1kb"), check=False)
 
 
-def test_look_counts_keys_and_other_clients(start, package, module, port):
+def test_look_counts_keys_and_other_clients(start, package, port):
     redis = start(package)
     redis("SET", "a", "b")
     other = module.Redis("127.0.0.1", port)
@@ -152,7 +143,7 @@ def test_look_counts_keys_and_other_clients(start, package, module, port):
     assert found["version"].count(".") == 2
 
 
-def test_what_is_no_redis_is_told(module):
+def test_what_is_no_redis_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = module.Redis("127.0.0.1", server.getsockname()[1])
         peer, _ = server.accept()
@@ -163,5 +154,5 @@ def test_what_is_no_redis_is_told(module):
 
 
 @pytest.mark.parametrize(("text", "size"), [("100", 100), ("1k", 1000), ("1kb", 1024), ("64mb", 64 << 20)])
-def test_sizes_are_redis_own(module, text, size):
+def test_sizes_are_redis_own(text, size):
     assert module.amount(text) == size

@@ -3,14 +3,8 @@
 
 from __future__ import annotations
 
-import glob
-import grp
-import os
-import pwd
-import stat
-import tempfile
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.celeryhost.states import install_files, serve
 
 DOCUMENTATION = r"""
 module: install_files
@@ -58,101 +52,5 @@ RETURN = r"""
 paths: {description: The files that were changed or removed., type: list}
 """
 
-
-def read(path):
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-
-
-def access(path):
-    """(owner, group, mode) as a file has them; None when it is not there."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    try:
-        owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
-    except KeyError:
-        owner, group = status.st_uid, status.st_gid
-    return owner, group, f"{stat.S_IMODE(status.st_mode):04o}"
-
-
-def replace(path, content, wanted):
-    """Put the file there as a whole, with its access rights from the first moment on."""
-    owner, group, mode = wanted
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    handle, new = tempfile.mkstemp(prefix=".celeryhost-", dir=os.path.dirname(path))
-    try:
-        with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(content)
-            os.fchown(handle, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
-            os.fchmod(handle, int(mode, 8))
-        os.replace(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-
-
-def compiled(folder, changed):
-    """Whether each Python file below is unchanged and has a compiled one beside it."""
-    return all(
-        path not in changed and glob.glob(f"{os.path.dirname(path)}/__pycache__/{os.path.basename(path)[:-3]}.*.pyc")
-        for path in glob.glob(f"{folder}/**/*.py", recursive=True)
-    )
-
-
-def main():
-    module = AnsibleModule(
-        {
-            "files": {"type": "dict", "default": {}},
-            "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "prune": {"type": "list", "elements": "path", "default": []},
-            "compile": {"type": "path"},
-            "python": {"type": "path", "default": "/usr/bin/python3"},
-        },
-        supports_check_mode=True,
-    )
-    files, secret = module.params["files"], module.params["secrets"]
-    stale = [
-        path
-        for folder in module.params["prune"]
-        for path in glob.glob(f"{folder}/**/*.py", recursive=True)
-        if path not in files
-    ]
-    changed, diff = [], []
-    path = folder = module.params["compile"]
-    try:
-        for path, file in [*files.items(), *((path, {"absent": True}) for path in stale)]:
-            if file.get("directory"):
-                if not os.path.isdir(path):
-                    changed.append(path)
-                    if not module.check_mode:
-                        os.makedirs(path, mode=0o755)
-                continue
-            before = read(path)
-            after = None if file.get("absent") else secret.get(path, file.get("content"))
-            wanted = (file.get("owner", "root"), file.get("group", "root"), str(file.get("mode", "0644")))
-            if before == after and (after is None or access(path) == wanted):
-                continue
-            changed.append(path)
-            hidden = "(secret)\n" if path in secret else "(not shown)\n" if file.get("diff") is False else None
-            shown = ("", hidden) if hidden else (before or "", after or "")
-            diff.append({"before_header": path, "after_header": path, "before": shown[0], "after": shown[1]})
-            if module.check_mode:
-                continue
-            if after is None:
-                os.unlink(path)
-            else:
-                replace(path, after, wanted)
-        if folder and not module.check_mode and not (os.path.isdir(folder) and compiled(folder, changed)):
-            module.run_command([module.params["python"], "-m", "compileall", "-q", folder], check_rc=True)
-    except (OSError, KeyError) as error:
-        module.fail_json(msg=f"{path}: {error}")
-    module.exit_json(changed=bool(changed), paths=changed, diff=diff)
-
-
 if __name__ == "__main__":
-    main()
+    serve(AnsibleModule, install_files)

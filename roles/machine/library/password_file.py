@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.celeryhost.states import password_file, serve
 
 DOCUMENTATION = r"""
 module: password_file
@@ -33,46 +31,5 @@ RETURN = r"""
 password: {description: "What the file holds; empty in check mode before it is made. Register with no_log.", type: str}
 """
 
-
-def read(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
-    except FileNotFoundError:
-        return ""
-
-
-def write(path, password):
-    """All or nothing: a run killed here leaves either no file or a whole one."""
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    new = f"{path}.new"
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(password + "\n")
-    os.replace(new, path)
-
-
-def main():
-    module = AnsibleModule(
-        {
-            "path": {"type": "path", "required": True},
-            "password": {"type": "str", "default": "", "no_log": True},
-            "owner": {"type": "str", "default": "root"},
-            "group": {"type": "str", "default": "root"},
-            "mode": {"type": "raw", "default": "0600"},
-        },
-        supports_check_mode=True,
-    )
-    path = module.params["path"]
-    password = read(path)
-    changed = not password
-    if changed and not module.check_mode:
-        password = module.params["password"] or secrets.token_urlsafe(24)
-        write(path, password)
-    if os.path.exists(path):
-        access = {key: module.params[key] for key in ("path", "owner", "group", "mode")}
-        changed |= module.set_fs_attributes_if_different({**access, "secontext": None, "attributes": None}, False)
-    module.exit_json(changed=changed, password=password)
-
-
 if __name__ == "__main__":
-    main()
+    serve(AnsibleModule, password_file)

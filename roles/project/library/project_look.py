@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celeryhost.preflight import app_problems
+from ansible.module_utils.celeryhost.states import project_look, serve
 
 DOCUMENTATION = r"""
 module: project_look
@@ -34,21 +31,5 @@ groups: {description: "By app, the group of its user; the user's name while ther
 missing: {description: Accounts that are not there., type: list}
 """
 
-
-def main():
-    module = AnsibleModule(
-        {"apps": {"type": "list", "elements": "dict", "required": True, "no_log": False}}, supports_check_mode=True
-    )
-    problems, groups, missing = [], {}, []
-    for app in module.params["apps"]:
-        problems += app_problems(app)
-        try:
-            groups[app["name"]] = grp.getgrgid(pwd.getpwnam(app["user"]).pw_gid).gr_name
-        except KeyError:
-            groups[app["name"]] = app["user"]
-            missing.append(app["user"])
-    module.exit_json(changed=False, problems=problems, groups=groups, missing=missing)
-
-
 if __name__ == "__main__":
-    main()
+    serve(AnsibleModule, project_look)

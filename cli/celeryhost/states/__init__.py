@@ -1,0 +1,23 @@
+"""What the roles bring about on a host: a module here does the work of Ansible's module of that name.
+
+Each has ARGUMENTS, as Ansible describes a module's, and `bring(params, check)`, which makes true what differs (nothing
+under `check`), returns what Ansible's module returns, `changed` among it, and raises Failure. So the task that mends
+and the look that compares everything at once (look.py) have one description and one code.
+"""
+
+from __future__ import annotations
+
+from ..errors import Failure
+
+
+def serve(ansible_module, state, arguments=lambda module: module.params, **options) -> None:
+    """Be Ansible's module for `state`. `ansible_module` is Ansible's class, `arguments` gives what `bring` gets."""
+    module = ansible_module(state.ARGUMENTS, supports_check_mode=True, **options)
+    problem = None
+    try:
+        result = state.bring(arguments(module), module.check_mode)
+    except Failure as failure:
+        problem, result = str(failure), getattr(failure, "result", {})
+    if problem:  # said out here, since fail_json makes a traceback of an exception that is being handled
+        module.fail_json(msg=problem, **result)
+    module.exit_json(**result)

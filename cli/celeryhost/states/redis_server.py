@@ -1,0 +1,205 @@
+"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart.
+
+Speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), so that a
+password is in no command line and a host needs no client library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+
+from ..errors import Failure
+
+ARGUMENTS = {
+    "host": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "default": 6379},
+    "password": {"type": "str", "default": "", "no_log": True},
+    "requirepass": {"type": "str", "default": "", "no_log": True},
+    "settings": {"type": "dict", "default": {}},
+    "password_file": {"type": "path", "no_log": False},
+    "config_file": {"type": "path"},
+    "timeout": {"type": "int", "default": 900},
+}
+
+DEBIAN = "/etc/redis/redis.conf"
+DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
+UNITS = {"b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+
+
+class RedisError(Exception):
+    """What Redis answered with a minus sign."""
+
+
+class Redis:
+    """One connection. Raises OSError when nobody answers, RedisError for a refusal."""
+
+    def __init__(self, host, port):
+        self.stream = socket.create_connection((host, port), 10).makefile("rwb")
+        self.port = port
+
+    def __call__(self, *words):
+        parts = [str(word).encode() for word in words]
+        self.stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
+        self.stream.flush()
+        return self._answer()
+
+    def _answer(self):
+        line = self.stream.readline().decode(errors="replace")
+        kind, rest = line[:1], line[1:].strip()
+        if kind == "-":
+            raise RedisError(rest)
+        if kind == "$":
+            return self.stream.read(int(rest) + 2)[:-2].decode(errors="replace") if rest != "-1" else None
+        if kind == "*":
+            return [self._answer() for _ in range(int(rest))]
+        if kind not in ("+", ":"):
+            raise OSError(f"no Redis: it answered {line[:40]!r}")
+        return rest
+
+    def info(self, section):
+        return dict(line.split(":", 1) for line in self("INFO", section).splitlines() if ":" in line)
+
+    def config(self, *names):
+        return {name: self("CONFIG", "GET", name)[-1] for name in names}
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (OSError, TypeError):
+        return ""
+
+
+def configured_ports(*paths):
+    """The ports the configuration files name; the first file that names one wins in Redis, too, as it comes last."""
+    return [int(port) for path in paths for port in re.findall(r"^port\s+(\d+)", read(path), re.MULTILINE)[-1:]]
+
+
+def amount(text):
+    """A memory size in bytes: Redis's units, where `mb` is 1024 kb and `m` a million."""
+    number, unit = re.fullmatch(r"(\d+)([a-z]*)", text.strip().lower()).groups()
+    return int(number) * UNITS[unit or "b"]
+
+
+def connect(host, ports):
+    """A connection to the first port where a Redis answers, else None."""
+    for port in ports:
+        try:
+            redis = Redis(host, port)
+            with contextlib.suppress(RedisError):  # it wants a password, or still loads
+                redis("PING")
+            return redis
+        except OSError:
+            continue
+    return None
+
+
+def log_in(redis, passwords):
+    """The password that lets us in, "" when none is asked for; None when all are refused."""
+    for password in ("", *passwords):
+        try:
+            if password:
+                redis("AUTH", password)
+            redis("PING")
+            return password
+        except RedisError as error:
+            if str(error).startswith("LOADING"):
+                return password
+    return None
+
+
+def wait(redis, unfinished, seconds):
+    """Until `unfinished` is no longer true of INFO persistence; raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while True:
+        state = redis.info("persistence")
+        if not unfinished(state):
+            return state
+        if time.monotonic() > end:
+            raise TimeoutError(f"Redis was not done with its data after {seconds} s (redis_timeout)")
+        time.sleep(0.2)
+
+
+def look(redis):
+    """What RETURN says about a running server that let us in."""
+    names = ("bind", "port", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync")
+    keys = sum(int(re.match(r"keys=(\d+)", text)[1]) for text in redis.info("keyspace").values() if "keys=" in text)
+    server = redis.info("server")
+    return {
+        "version": server["redis_version"],
+        "config_file": server["config_file"],
+        "keys": keys,
+        "clients": int(redis.info("clients")["connected_clients"]) - 1,
+        "config": redis.config(*names),
+    }
+
+
+def apply(redis, params, check):
+    """Settings that differ are set; returns `changed`, `diff` and `restart` (those that wait for one)."""
+    wanted = {name: str(value) for name, value in params["settings"].items()}
+    if "maxmemory" in wanted:
+        wanted["maxmemory"] = str(amount(wanted["maxmemory"]))
+        used = int(redis.info("memory")["used_memory"])
+        if 0 < int(wanted["maxmemory"]) < used:
+            given = params["settings"]["maxmemory"]
+            raise RedisError(f"redis_maxmemory: {given} is less than the {used >> 20} MB in use")
+    if params["requirepass"]:
+        wanted["requirepass"] = params["requirepass"]
+    now = redis.config(*wanted)
+    differ = {name: value for name, value in wanted.items() if now.get(name) != value}
+    later = []
+    if not check:
+        for name, value in differ.items():
+            try:
+                redis("CONFIG", "SET", name, value)
+            except RedisError as error:
+                if name not in ("bind", "port"):  # which Redis before 7.0 only reads at its start
+                    raise RedisError(f"CONFIG SET {name}: {error}") from None
+                later.append(name)
+        if wanted.get("appendonly") == "yes":
+            busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
+            state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
+            if state.get("aof_last_bgrewrite_status") != "ok":
+                raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
+    shown = sorted(set(differ) - {"requirepass"})
+    diff = {
+        "before": "".join(f"{name} {now.get(name, '')}\n" for name in shown),
+        "after": "".join(f"{name} {wanted[name]}\n" for name in shown),
+    }
+    return {"changed": bool(differ), "diff": diff, "restart": later}
+
+
+def bring(params, check):
+    stored = read(params["password_file"]).strip()
+    ours, configured = bool(stored), os.path.exists(params["config_file"] or "")
+    where = f"{params['host']}:{params['port']}"
+    redis = connect(params["host"], [params["port"], *configured_ports(params["config_file"], DEBIAN)])
+    result = {"changed": False, "running": redis is not None, "locked": False, "restart": []}
+    try:
+        if redis is None:
+            if params["settings"] and not check:
+                raise Failure(f"No Redis answers at {where}; see /var/log/redis.")
+            there = any(os.path.exists(f"/var/lib/redis/{name}") for name in DATA)
+            return result | {"shared": configured and not ours, "empty": not there}
+        passwords = [word for word in (params["requirepass"], params["password"], stored) if word]
+        password = log_in(redis, passwords)
+        if password is None:
+            if params["settings"]:
+                raise RedisError("it refuses the password; set redis_password to its requirepass")
+            return result | {"locked": True, "shared": not ours, "empty": False}
+        wait(redis, lambda state: state.get("loading") == "1", params["timeout"])
+        result.update(look(redis))
+        used = password or result["keys"] > 0 or result["clients"] > 0
+        result.update(shared=not ours and (configured or bool(used)), empty=False)
+        if params["settings"]:
+            result.update(apply(redis, params, check))
+            if not check:
+                result.update(look(redis))
+    except (RedisError, OSError, TimeoutError) as error:
+        raise Failure(f"Redis at {where}: {error}") from None
+    return result

@@ -1,0 +1,92 @@
+"""One file of Supervisor and its programs, over the code of `celeryhost apply`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from .. import apply as engine
+from .. import conffile, lifecycle, locate, programs
+from ..errors import DOWN, OK, USAGE, Failure
+from ..rpc import Supervisor
+
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str", "no_log": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "config": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
+    "started": {"type": "raw", "default": True},
+    "timeout": {"type": "float"},
+    "owner": {"type": "str", "default": "root"},
+    "group": {"type": "str", "default": "root"},
+    "mode": {"type": "raw", "default": "0600"},
+}
+
+
+class Unfinished(Failure):
+    """A Failure that comes with `result`, what was done until then."""
+
+
+def bring(params, check):
+    """The result of the module; raises Failure."""
+    text = params["content"] if params["state"] == "present" else None
+    file = engine.File(params["path"], text, params["owner"], params["group"], octal(params["mode"]))
+    result = {"changed": False, "restarted": {}, "warnings": []}
+    if check and not os.path.exists(params["config"]):
+        tell(engine.plan_ahead(file, Failure(f"{params['config']} does not exist yet", DOWN)), result)
+        return result
+    supervisor = Supervisor(locate.find(params["config"]))
+    look = partial(engine.plan_file, supervisor, params["config"], file, started(params["started"]), check)
+    if check:
+        tell(look(), result)
+        return result
+    with engine.exclusive(params["config"]):
+        plan = look()
+        tell(plan, result)
+        old = {} if plan.down else {process.name: process.pid for process in programs.processes(supervisor)}
+        last = {}
+        try:
+            for event in engine.apply(supervisor, plan, params["timeout"]):
+                last[event.program] = event
+                if event.kind == "running" and event.pid != old.get(event.program):
+                    result["restarted"][event.program] = [old.get(event.program, 0), event.pid]
+        except Failure as failure:
+            raise unfinished(str(failure), result) from None
+    failed = [event for event in last.values() if lifecycle.KINDS[event.kind] != OK]
+    if failed:
+        raise unfinished("\n".join(f"{event.program}: {event.kind}: {event.text}" for event in failed), result)
+    return result
+
+
+def unfinished(text, result):
+    failure = Unfinished(text)
+    failure.result = result
+    return failure
+
+
+def tell(plan, result):
+    """Put a plan into the result, with the texts before and after, and what it warns of."""
+    result.update(changed=engine.is_stale(plan) or bool(plan.changes), plan=engine.as_dict(plan))
+    result["warnings"] += plan.warnings
+    if engine.is_stale(plan):
+        before, after = plan.stored[0] if plan.stored else "", plan.file.text or ""
+        header = {"before_header": plan.file.path, "after_header": plan.file.path}
+        result["diff"] = header | {"before": conffile.hide(before), "after": conffile.hide(after, before)}
+
+
+def started(value):
+    """The argument `started`: a boolean, in any of Ansible's spellings, or a list of programs."""
+    if isinstance(value, (bool, list)):
+        return value
+    word = str(value).lower()
+    if word in ("yes", "on", "true", "1", "no", "off", "false", "0"):
+        return word in ("yes", "on", "true", "1")
+    raise Failure(f"started is {value!r}", USAGE, "write true, false or a list of programs")
+
+
+def octal(value):
+    """The argument `mode`: YAML makes a number of 0600 and a text of "0600"."""
+    try:
+        return value if isinstance(value, int) else int(value, 8)
+    except ValueError:
+        raise Failure(f"mode is {value!r}", USAGE, 'write it in octal: "0600"') from None
