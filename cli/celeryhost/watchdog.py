@@ -11,7 +11,8 @@ otherwise looks every `period` seconds. The signals are the cheapest that are ho
   gevent) is not judged by its silence.
 - A worker that answers but does not consume leaves its queue to grow, while no task is delivered (`unacked` is
   empty) and none begins (its `stats`).
-- Beat sleeps no longer than its longest interval: a process that has not once been woken for longer does not tick.
+- Beat sleeps no longer than its longest interval, 30 s by our module celeryhost_beat: a process that has not once been
+  woken for longer does not tick.
 
 A worker or beat is restarted by TERM (and CONT, so that a stopped one can end its tasks) and, after its stopwaitsecs,
 KILL; supervisord's autorestart brings it back. So nothing is ever stopped that a watchdog killed half way would
@@ -32,7 +33,7 @@ Rules.__doc__ = """In seconds: between two looks; a process may be stopped, a wo
 may take to start; beat may be late; from one restart of a program to its next, doubled each time (and until a FATAL
 one is started); a broker may be away before a person is told. `per_hour` bounds the restarts of one program."""
 
-Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, 300, False))
+Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, 30, False))
 Program.__doc__ = """A program to look after: `kind` is worker, beat, other, or foreign (which is never started),
 `broker` its URL, `grace` the seconds that it may take to end, `tick` the longest that a beat sleeps, `threads` whether
 a worker's pool is of threads."""

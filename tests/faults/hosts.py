@@ -17,7 +17,7 @@ from tests.hosts import Host
 from tests.hosts.host import SSH
 from tests.integration.conftest import wait_for
 
-from .rows import QUIET, READY, Row, measure, measure_beat
+from .rows import FROZEN, QUIET, READY, Row, measure, measure_beat
 from .stack import CONCURRENCY, NAIVE_GRACE, OURS, ROOT, Ledger
 
 PASSWORD = "of these hosts only"
@@ -25,7 +25,6 @@ PLACE = "/var/lib/ledger/ledger"
 MEMORY = Path("/sys/fs/cgroup/memory")
 BOARD = 700 << 20  # bytes of memory that the host has while one of its tasks eats more
 EATEN = 1500  # MiB
-FROZEN = 120  # seconds in which a watchdog has seen it, or there is none
 SMALL = "16m"  # of /var/log
 NAIVE = f"""
 export DEBIAN_FRONTEND=noninteractive
@@ -237,11 +236,11 @@ def without_memory(machine: Machine):
         return result._replace(remark=said + f"{'same' if stays else 'ANOTHER'} worker")
 
 
-def freeze(program: str):
-    """A fault: the main process stops, and whoever looks at Supervisor sees it RUNNING."""
+def send_signal(name: str, program: str):
+    """A fault: STOP, or USR2 to beat, and a process does nothing more, while Supervisor says that it is RUNNING."""
 
     def fault(machine: Machine):
-        machine.host.ssh(f"kill -STOP $(supervisorctl pid {program})")
+        machine.host.ssh(f"kill -{name} $(supervisorctl pid {program})")
 
     return fault
 
@@ -251,13 +250,19 @@ def loaded(fault, fresh: str | None = None, quiet: float = QUIET):
     return partial(measure, fault=fault, tasks=20, seconds=5, fresh=fresh, quiet=quiet)
 
 
+def beat_without(name: str):
+    """The run of a row: beat gets a signal that ends its ticking."""
+    return partial(measure_beat, fault=send_signal(name, "ledger-beat"), seconds=20, patience=FROZEN)
+
+
 ROWS = [
     Row(
         "SIGKILL of supervisord, systemd", partial(measure, fault=kill_supervisord, tasks=20, seconds=5, fresh="parent")
     ),
     Row("DNS down, worker restarted", partial(measure, fault=take_name_server, tasks=20, seconds=2, fresh="parent")),
-    Row("worker frozen on a host", loaded(freeze("ledger-worker"), "parent", FROZEN)),
-    Row("beat frozen on a host", partial(measure_beat, fault=freeze("ledger-beat"), seconds=20, patience=FROZEN)),
+    Row("worker frozen on a host", loaded(send_signal("STOP", "ledger-worker"), "parent", FROZEN)),
+    Row("beat frozen on a host", beat_without("STOP")),
+    Row("beat hangs on a host", beat_without("USR2")),
     Row("/var/log full for 20 s", on_full_disk),
     Row("a task eats the memory", without_memory),
     Row("reboot under load", loaded(reboot)),

@@ -1,9 +1,11 @@
 """A Celery app whose tasks write down what happens to them: time, event, id, process, its parent."""
 
 import os
+import signal
 import time
 
 from celery import Celery
+from celery.signals import beat_init
 from celery.utils.log import get_task_logger
 
 app = Celery("ledger", broker=os.environ["CELERY_BROKER_URL"])
@@ -14,6 +16,11 @@ logger = get_task_logger(__name__)
 def note(event, request):
     with open(os.environ["LEDGER"], "a") as ledger:
         ledger.write(f"{time.time():.3f} {event} {request.id} {os.getpid()} {os.getppid()}\n")
+
+
+@beat_init.connect
+def hang_when_told(**_):
+    signal.signal(signal.SIGUSR2, lambda *_: time.sleep(3600))
 
 
 @app.task(bind=True)

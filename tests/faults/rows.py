@@ -24,6 +24,7 @@ Result = namedtuple("Result", "sent count again remark", defaults=("",))
 Result.__doc__ = "Tasks sent, what became of them (stack.Count), seconds until a task started again, and a remark."
 
 READY = 60  # seconds for the first task to start, on a busy machine
+FROZEN = 120  # seconds in which someone has seen it, or nobody looks
 QUIET = 40  # seconds beyond a task's length without any event that mean: nothing more will come
 
 
@@ -102,12 +103,12 @@ def end_redis(how: signal.Signals, away: float = 0):
     return fault
 
 
-def beat_row(fault, seconds: float, **options):
+def beat_row(fault, seconds: float, patience: float = READY, **options):
     """The run of a row: see `measure_beat`. `options` are the Stack's."""
 
     def run(side: str) -> Result:
         with Stack(side, beat=True, **options) as stack:
-            return measure_beat(stack, fault, seconds)
+            return measure_beat(stack, fault, seconds, patience)
 
     return run
 
@@ -260,7 +261,7 @@ LONG = [
     Row("beat killed", beat_row(kill_beat, 20)),
     Row("beat killed, its schedule file corrupt", beat_row(break_schedule, 20)),
     Row("clock an hour forward", beat_row(turn_clock(3600), 20, clock=True)),
-    Row("clock an hour back", beat_row(turn_clock(-3600), 20, clock=True)),
+    Row("clock an hour back", beat_row(turn_clock(-3600), 20, FROZEN, clock=True)),
     Row("SIGKILL of supervisord with a beat, no systemd", beat_row(kill_supervisord, 20)),
     Row("logrotate at 1,000 lines/s", rotate(20_000, 1000)),
     Row("power cut, disk keeps what was synced", cut_disk(5, 8)),

@@ -192,8 +192,9 @@ def beats(host):
     return [pid for pid in pids if pid and Path(f"/proc/{pid}/comm").read_text() != "flock\n"]
 
 
-def test_beat_ticks_again_and_alone(host):
-    command = f"/usr/bin/flock -F beat.lock {CELERY} -A shop beat -s schedule"
+def test_beat_ticks_again_and_alone(host, root):
+    module = root / "cli" / "celeryhost" / "inside" / "celeryhost_beat.py"
+    command = f"/usr/bin/flock -F beat.lock {sys.executable} {module} {CELERY} -A shop beat -s schedule"
     for name in ("beat", "standby"):
         host.program(name, command, kind="beat", tick=2)
     host.start(margin=4)

@@ -69,7 +69,8 @@ def test_worker_and_beat(read, tmp_path):
     assert worker.umask == 0o027
     assert settings(worker) == apps.WORKER_SETTINGS
     beat = programs["mysite-beat"]
-    assert words(beat)[:3] == ["/usr/bin/flock", "-F", "/var/lib/mysite/beat.lock"]
+    assert words(beat)[:4] == ["/usr/bin/flock", "-F", "/var/lib/mysite/beat.lock", f"{tmp_path}/venv/bin/python"]
+    assert words(beat)[4:6] == [f"{apps.SUPPORT}/celeryhost_beat.py", f"{tmp_path}/venv/bin/celery"]
     assert option(beat, "-s") == "/var/lib/mysite/beat-schedule"
     assert "-S" not in words(beat)
     assert "--" not in words(beat)

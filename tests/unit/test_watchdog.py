@@ -106,7 +106,7 @@ def test_a_new_process_has_time_to_start(story):
 
 def test_late_beat(story):
     story.ticking = False
-    assert story.go(300 + RULES.margin - 15) == []
+    assert story.go(30 + RULES.margin - 15) == []
     assert story.go(15) == [("late", "b"), ("end", "b")]
     assert story.go(15) == [("kill", "b")]
 
