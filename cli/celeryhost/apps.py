@@ -30,7 +30,7 @@ WORKER = {
     "arguments": [],  # added to the command line as they are
 }
 BEAT = {
-    "scheduler": None,  # None: the project's beat_scheduler, or Celery's own
+    "scheduler": None,  # None: the project's beat_scheduler, or Celery's own; django: django-celery-beat's
     "loglevel": "INFO",
     "embedded": False,  # the first worker's -B
     "environment": {},
@@ -66,6 +66,7 @@ APP = {
     "broker_database": 0,  # number of Redis's database: apps that share one take each other's tasks
     "environment": {},
     "settings": {},
+    "results": None,  # None: the project's result_backend; django: django-celery-results
     "migrate": True,
     "workers": [{}],
     "beat": {},
@@ -83,6 +84,10 @@ WORKER_SETTINGS = {
     "broker_connection_retry_on_startup": True,
     "worker_eta_task_limit": 1000,
 }
+# The words of Celery's entry points for django-celery-beat and django-celery-results, and what they stand for.
+DJANGO = "django"
+DATABASE_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+DATABASE_RESULTS = "django-db"
 VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer is started a second time
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -125,9 +130,10 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
 def describe(app: dict) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
-    Added are `source_kind` (git, folder or None), `support` (the folder of celeryhost's modules for a worker) and, in
-    each worker, beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE)
-    naming key, value and fix. `app` itself is not changed.
+    Added are `source_kind` (git, folder or None), `support` (the folder of celeryhost's modules for a worker),
+    `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}) and, in each worker,
+    beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value
+    and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -162,8 +168,10 @@ def describe(app: dict) -> dict:
     app["broker_database"] = _number(app["broker_database"], f"broker_database {of}", least=0)
     app["environment"] = _environment(app["environment"], f"environment {of}")
     app["settings"] = _settings(app["settings"], f"settings {of}")
+    app["results"] = _results(app, f"results {of}")
     app["workers"] = _each(_worker, app, "workers")
     app["beat"] = _beat(app, of)
+    app["extensions"] = _extensions(app, of)
     app["programs"] = _each(_program, app, "programs")
     app["verify"] = _verify(app["verify"], f"verify {of}")
     _unique([program["program"] for program in _programs(app)], f"program {of}")
@@ -200,7 +208,8 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
     }
     if broker_url and app["broker_database"]:
         broker_url = urlsplit(broker_url)._replace(path=f"/{app['broker_database']}").geturl()
-    found = {"CELERY_BROKER_URL": broker_url, "CELERYHOST_RELEASE": release}
+    results = DATABASE_RESULTS if app["results"] else None
+    found = {"CELERY_BROKER_URL": broker_url, "CELERY_RESULT_BACKEND": results, "CELERYHOST_RELEASE": release}
     whole = base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
     if part in app["workers"]:
         whole["PYTHONPATH"] = os.pathsep.join(filter(None, [whole.get("PYTHONPATH"), app["support"]]))
@@ -398,7 +407,9 @@ def _beat(app: dict, of: str) -> dict | None:
         return None
     beat = _complete({} if app["beat"] is True else app["beat"], BEAT, f"of beat {of}")
     beat["loglevel"] = _one_of(beat["loglevel"], LOGLEVELS, f"loglevel of beat {of}")
-    if beat["scheduler"] is not None:
+    if beat["scheduler"] == DJANGO:
+        beat["scheduler"] = DATABASE_SCHEDULER
+    elif beat["scheduler"] is not None:
         beat["scheduler"] = _text(beat["scheduler"], f"scheduler of beat {of}", _MODULE, "a class, module:Class")
     beat["arguments"] = [_text(argument, f"arguments of beat {of}") for argument in beat["arguments"]]
     beat["environment"] = _environment(beat["environment"], f"environment of beat {of}")
@@ -412,6 +423,25 @@ def _beat(app: dict, of: str) -> dict | None:
     if beat["embedded"] and not app["workers"]:
         raise _wrong(f"embedded of beat {of}", True, "possible without a worker", "name a worker, or leave it out")
     return beat | _placed(app, "beat")
+
+
+def _results(app: dict, where: str) -> str | None:
+    if app["results"] not in (None, DJANGO):
+        raise _wrong(
+            where, app["results"], "django", "write results: django, or another backend as CELERY_RESULT_BACKEND"
+        )
+    if app["results"] and "CELERY_RESULT_BACKEND" in app["environment"]:
+        raise _wrong(where, DJANGO, "possible beside CELERY_RESULT_BACKEND under `environment`", "keep one of the two")
+    return app["results"]
+
+
+def _extensions(app: dict, of: str) -> dict[str, str]:
+    found = {}
+    if app["beat"] and str(app["beat"]["scheduler"]).startswith("django_celery_beat."):
+        found["django_celery_beat"] = f"scheduler of beat {of}"
+    if app["results"]:
+        found["django_celery_results"] = f"results {of}"
+    return found
 
 
 def _program(app: dict, given: dict, of: str) -> dict:

@@ -9,6 +9,9 @@ import os
 import pwd
 import re
 
+MOST_FILES = 5000
+SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "static", "media"}
+
 
 def app_problems(app: dict) -> list[str]:
     """What is wrong for `app`, a description made by `apps.describe`, on the machine this runs on."""
@@ -79,12 +82,47 @@ def project_problems(app: dict, folder: str, variable: str) -> list[str]:
         try:
             with open(path, encoding="utf-8", errors="replace") as source:
                 if re.search("celery", source.read(), re.IGNORECASE):
-                    return []
+                    return extension_problems(app, folder)
         except OSError:
             continue
     found = _celery_apps(folder)
     fix = f"did you mean app: {found[0]}?" if found else f"write {base}/celery.py with `app = Celery(…)` in it"
     return [f"app of app {app['name']} is {app['app']!r}, and {folder} has no Celery app of that name; {fix}"]
+
+
+def extension_problems(app: dict, folder: str) -> list[str]:
+    """The Django apps that the description turns on and that no file of the project names.
+
+    INSTALLED_APPS itself is known only where the project can be imported: module celery_app looks there.
+    """
+    missing = dict(app["extensions"])
+    for path in sources(folder) if missing else ():
+        with open(path, "rb") as source:
+            text = source.read()
+        missing = {module: key for module, key in missing.items() if module.encode() not in text}
+        if not missing:
+            break
+    cause = f"no Python file in {folder} names it"
+    return [not_installed(module, key, cause) for module, key in missing.items()]
+
+
+def not_installed(module: str, key: str, cause: str) -> str:
+    """What to say of a Django app that is not in INSTALLED_APPS; `key` of the description turns it on."""
+    return f"{key} needs {module!r} in INSTALLED_APPS, and {cause}; add it there, in the project's settings"
+
+
+def sources(directory: str):
+    """The Python files of a project, without those of a virtual environment."""
+    left = MOST_FILES
+    for folder, folders, names in os.walk(directory):
+        if "pyvenv.cfg" in names:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(".py") and left:
+                left -= 1
+                yield os.path.join(folder, name)
 
 
 def _celery_apps(folder: str) -> list[str]:

@@ -65,9 +65,10 @@ The schedule is read as beat reads it: with the scheduler of its command line or
 django-celery-beat. That happens in the project's own Python and as its user; nothing is changed. Last runs and their
 number are those that beat has saved: a beat that runs saves them every three minutes.
 
-A line that begins with `!` says what is wrong: the project has no such task, it never runs, it runs every minute as
-`minute` was left out, a step that does not divide the day, a month without such a day, and runs that were missed while
-beat was away. Beat makes up for one of those when it is back; `schedule run` sends an entry at once.
+A line that begins with `!` says what is wrong: no worker that reads its queue has such a task (where none answers, the
+project has none), it never runs, it runs every minute as `minute` was left out, a step that does not divide the day, a
+month without such a day, and runs that were missed while beat was away. Beat makes up for one of those when it is back;
+`schedule run` sends an entry at once.
 
 ## Examples
 

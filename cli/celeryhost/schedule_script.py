@@ -5,6 +5,7 @@ It needs task_script.py beside it, Python 3.8 and Celery 5.2 or later. The reque
     do        "read" a project's schedule, or "explain" a typed expression
     next      how many next runs
     at        ISO 8601; null: now. Without an offset it is in the project's time zone
+    ask       whether to ask the workers which tasks they register                (read)
     away      null, or while beat did not run: [from, until], seconds since the epoch; `from` null: since the last run
               of all; `until` null: it still does not
     app, options, settings  as in task_script.py                                  (read)
@@ -21,7 +22,8 @@ task_script.py, and `expression` with `field`, `value` and `allowed`. Times are 
     zone              its own time zone
     next              [[time, ISO 8601 in its zone]]
     last_run_at, total_run_count        [time, ISO 8601 in its zone]; null, 0: it has not run
-    enabled, registered  whether beat takes it, and whether the project has such a task
+    enabled, registered  whether beat takes it, and whether there is such a task
+    witness           who says `registered`: "workers", those that read its queue, or where none answers the "project"
     error             why Celery cannot say when it runs, or null
     missed            null, or what was due while beat was away: {count, more, first, last, late}; `more`: not all are
                       counted; `late`: one of them was run when beat was back
@@ -40,6 +42,7 @@ from . import task_script
 from .task_script import Refusal, described, load
 
 MOST_MISSED = 1000
+REPLY_SECONDS = 2  # for workers to say what they register
 MOMENT = timedelta(microseconds=1)
 FIELDS = {  # of a crontab: how many values there are, the first one, how to write them
     "minute": (60, 0, "0 to 59"),
@@ -122,12 +125,37 @@ def read(request: dict) -> dict:
     except Exception as error:
         raise Refusal("schedule", f"beat's schedule cannot be read: {described(error)}") from error
     request["away"] = since(request["away"], entries)
-    found = []
+    found, taken = [], taken_by_workers(app, entries) if request["ask"] else {}
     for entry in sorted(entries, key=lambda entry: entry.name):
         said = entry_of(app, entry.schedule, request, at, entry)
-        said["registered"] = said["task"] in app.tasks
+        said["registered"] = taken.get(entry.name, said["task"] in app.tasks)
+        said["witness"] = "workers" if entry.name in taken else "project"
         found.append(said)
     return {"zone": zone, "scheduler": scheduler, "now": at.timestamp(), "remark": remark, "entries": found}
+
+
+def taken_by_workers(app, entries) -> dict:
+    """{entry: whether a worker that reads its queue registers its task}, of those whose queue some worker reads.
+
+    One worker's answer is enough where it settles all entries; else the others are waited for.
+    """
+    found = {}
+    try:
+        task_script.reach_broker(app)
+        for limit in (1, None):
+            tasks = task_script.registered(app, REPLY_SECONDS, limit)
+            there = {"destination": list(tasks), "limit": len(tasks)}
+            queues = task_script.asked(app, "active_queues", REPLY_SECONDS, **there)
+            for entry in entries:
+                queue = (entry.options or {}).get("queue") or task_script.destination(app, entry.task)
+                readers = [worker for worker, read in queues.items() if queue in {one["name"] for one in read or ()}]
+                if readers:
+                    found[entry.name] = any(entry.task in tasks[worker] for worker in readers)
+            if len(found) == len(entries) and all(found.values()):
+                break
+    except Refusal:  # the broker is away, or every worker
+        pass
+    return found
 
 
 def since(away, entries):

@@ -48,6 +48,16 @@ _KINDS = {
 }
 _LENGTHS = {"days": 86400, "seconds": 1, "microseconds": 1e-6, "milliseconds": 1e-3, "minutes": 60, "hours": 3600}
 _LENGTHS["weeks"] = 604800
+_UNREGISTERED = {
+    "workers": (
+        "no worker that reads its queue has a task {!r}: it would be refused",
+        "이 큐를 읽는 워커에 {!r} 태스크가 없어 거부됩니다",
+    ),
+    "project": (
+        "the project has no task {!r}: a worker would refuse it",
+        "프로젝트에 {!r} 태스크가 없어 워커가 거부합니다",
+    ),
+}
 _WRITE = "write crontab(…), five cron fields, a number of seconds, timedelta(…), schedule(…) or solar(…)"
 
 
@@ -59,7 +69,8 @@ def read(target, app: str | None, count: int, at: str | None) -> list[dict]:
     """
     found = []
     for beat, state, away in _beats(target, app):
-        answer = _ask(beat, {"do": "read", "next": count, "at": at, "away": away})
+        known = beat.runner.program.group is not None  # else the workers of its broker may be anybody's
+        answer = _ask(beat, {"do": "read", "next": count, "at": at, "away": away, "ask": known})
         for entry in answer["entries"]:
             _complete(entry)
         found.append({"app": beat.app, "program": beat.runner.program.name, "state": state, **answer})
@@ -92,7 +103,7 @@ def find(target, name: str, app: str | None) -> tuple[Beat, dict]:
     """The entry of that name and the beat that has it. Raises Failure, also as `read` does."""
     known = {}
     for beat, _, _ in _beats(target, app):
-        for entry in _ask(beat, {"do": "read", "next": 1, "at": None, "away": None})["entries"]:
+        for entry in _ask(beat, {"do": "read", "next": 1, "at": None, "away": None, "ask": False})["entries"]:
             known.setdefault(entry["name"], []).append((beat, entry))
     if name not in known:
         fix = near(name, known) or f"there are {', '.join(map(repr, sorted(known))) or 'none'}"
@@ -156,13 +167,7 @@ def marks(entry: dict) -> list[Mark]:
     if entry["error"]:
         found.append(Mark("never", f"never runs: {entry['error']}", f"실행되지 않음: {entry['error']}"))
     if entry.get("registered") is False:
-        found.append(
-            Mark(
-                "unregistered",
-                f"the project has no task {entry['task']!r}: a worker would refuse it",
-                f"프로젝트에 {entry['task']!r} 태스크가 없어 워커가 거부합니다",
-            )
-        )
+        found.append(Mark("unregistered", *(text.format(entry["task"]) for text in _UNREGISTERED[entry["witness"]])))
     if entry["kind"] == "interval" and entry["fields"]["seconds"] <= 0:
         found.append(Mark("always", "beat sends it again and again without a pause", "쉬지 않고 계속 보냅니다"))
     if entry["kind"] == "crontab":

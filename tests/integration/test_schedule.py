@@ -219,7 +219,7 @@ def test_entries_of_the_admin(site):
     assert (found["off"]["enabled"], found["off"]["next"]) == (False, [])
     assert [moment[1] for moment in found["once"]["next"]] == ["2099-05-01T09:00:00+09:00"]
     text = site.schedule().stdout
-    assert "    ! the project has no task 'app.tasks.gone': a worker would refuse it\n" in text
+    assert "    ! no worker that reads its queue has a task 'app.tasks.gone': it would be refused\n" in text
     assert "disabled" in text
 
     done = site.schedule("run", "often")

@@ -20,7 +20,7 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    assert app.keys() == apps.APP.keys() | {"source_kind", "support"}
+    assert app.keys() == apps.APP.keys() | {"source_kind", "support", "extensions"}
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
         "/srv/mysite",
@@ -67,6 +67,27 @@ def test_a_dash_in_the_name_is_an_underscore_in_the_module():
 )
 def test_kinds_of_source(source, kind):
     assert apps.describe({"name": "mysite", "source": source})["source_kind"] == kind
+
+
+def test_the_django_extensions():
+    app = apps.describe({"name": "mysite", "beat": {"scheduler": "django"}, "results": "django"})
+    assert app["beat"]["scheduler"] == "django_celery_beat.schedulers:DatabaseScheduler"
+    assert list(app["extensions"]) == ["django_celery_beat", "django_celery_results"]
+    for part in (*app["workers"], app["beat"], {"environment": {}}):
+        assert apps.environment(app, part)["CELERY_RESULT_BACKEND"] == "django-db"
+
+    plain = apps.describe({"name": "mysite", "beat": {"scheduler": "celery.beat:PersistentScheduler"}})
+    assert plain["extensions"] == {}
+    assert "CELERY_RESULT_BACKEND" not in apps.environment(plain, plain["beat"])
+    named = {"name": "mysite", "beat": {"scheduler": "django_celery_beat.schedulers:DatabaseScheduler"}}
+    assert list(apps.describe(named)["extensions"]) == ["django_celery_beat"]
+    assert apps.describe({"name": "mysite", "beat": False})["extensions"] == {}
+
+
+def test_results_elsewhere():
+    refused({"name": "mysite", "results": "redis"}, "results of app mysite is 'redis'", "CELERY_RESULT_BACKEND")
+    both = {"CELERY_RESULT_BACKEND": "rpc://"}
+    refused({"name": "mysite", "results": "django", "environment": both}, "results of app mysite", "one of the two")
 
 
 def test_further_workers_have_a_name():

@@ -45,6 +45,20 @@ def test_the_account_of_a_service(project):
     only(problems(project, name="daemon", user="daemon", app="mysite"), "name of app daemon", "usermod -c celeryhost")
 
 
+def test_an_extension_that_is_not_installed(project):
+    (project / "mysite/settings.py").write_text("INSTALLED_APPS = ['django_celery_results']\n")
+    wanted = {"beat": {"scheduler": "django"}, "results": "django"}
+    only(problems(project, **wanted), "scheduler of beat of app mysite", "'django_celery_beat' in INSTALLED_APPS")
+    (project / "venv").mkdir()
+    (project / "venv/pyvenv.cfg").touch()
+    (project / "venv/django_celery_beat.py").write_text("django_celery_beat = True\n")
+    only(problems(project, **wanted), "django_celery_beat")
+    (project / "mysite/settings.py").write_text(
+        "INSTALLED_APPS = ['django_celery_results', 'django_celery_beat.apps.X']\n"
+    )
+    assert problems(project, **wanted) == []
+
+
 def test_a_folder_without_manage_py(project):
     (project / "manage.py").unlink()
     only(problems(project), "directory of app mysite", repr(str(project)), "no manage.py")

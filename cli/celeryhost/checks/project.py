@@ -9,11 +9,9 @@ import os
 from .. import conffile
 from ..active import option
 from ..errors import DENIED, Failure
+from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import App, Host
-
-MOST_FILES = 5000
-SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "static", "media"}
 
 # Gone with Celery 4 and 5, and where it is now.
 # https://docs.celeryq.dev/en/stable/history/whatsnew-5.0.html, …/whatsnew-4.0.html
@@ -82,20 +80,6 @@ def removed(host: Host, app: App):
             )
     if not found:
         yield ok(app.name, f"nothing of {directory} imports what Celery has removed")
-
-
-def sources(directory: str):
-    """The Python files of a project, without those of a virtual environment."""
-    left = MOST_FILES
-    for folder, folders, names in os.walk(directory):
-        if "pyvenv.cfg" in names:
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(".py") and left:
-                left -= 1
-                yield os.path.join(folder, name)
 
 
 def removed_imports(text: bytes):

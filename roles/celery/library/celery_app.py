@@ -8,12 +8,14 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.celeryhost.account import last_line, run
+from ansible.module_utils.celeryhost.preflight import not_installed
 
 DOCUMENTATION = r"""
 module: celery_app
 short_description: Load a project's Celery app as its worker will
 description:
-  - Changes nothing. Fails with one line when the app does not load or a setting is none of Celery's.
+  - Changes nothing. Fails with one line when the app does not load, a setting is none of Celery's, or a Django app that
+    the description turns on is not in INSTALLED_APPS.
   - In check mode an environment that is not there yet is taken for one that will do.
 options:
   app:
@@ -43,12 +45,20 @@ SCRIPT = """
 import difflib, json, sys
 from celery.app.defaults import flatten, NAMESPACES
 from celery.app.utils import find_app
-name, settings = sys.argv[1], json.loads(sys.argv[2])
+name, settings, extensions = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
 app = find_app(name)
+absent = []
+if extensions:
+    import django
+    from django.conf import settings as project
+    installed = {name.partition(".")[0] for name in project.INSTALLED_APPS}
+    absent = [module for module in extensions if module not in installed]
+    django.setup()
 options = dict(app.conf.broker_transport_options or {})
 known = {key for key, option in flatten(NAMESPACES)}
 near = {key: difflib.get_close_matches(key, known, 2) for key in settings if key not in known}
-print("\\n" + json.dumps({"options": options, "near": near, "broker": app.connection_for_write().transport_cls}))
+broker = app.connection_for_write().transport_cls
+print("\\n" + json.dumps({"options": options, "near": near, "absent": absent, "broker": broker}))
 """
 
 
@@ -68,7 +78,7 @@ def main():
     try:
         code, output = run(
             app["user"],
-            *(python, "-c", SCRIPT, app["app"], json.dumps(settings)),
+            *(python, "-c", SCRIPT, app["app"], json.dumps(settings), json.dumps(list(app["extensions"]))),
             cwd=app["directory"],
             environment=module.params["environment"],
         )
@@ -83,6 +93,9 @@ def main():
             output=output.splitlines()[-30:],
         )
     found = json.loads(output.splitlines()[-1])
+    for extension in found["absent"]:
+        cause = "INSTALLED_APPS does not have it"
+        module.fail_json(msg=not_installed(extension, app["extensions"][extension], cause))
     for key, close in found["near"].items():
         fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
         module.fail_json(msg=f"settings of app {name}: Celery has no setting {key!r}; {fix}")

@@ -13,6 +13,7 @@ from celeryhost.preflight import project_problems
 
 # What the host's half reads; the rest, above all the environment, stays here.
 KEYS = ("name", "user", "data", "logs", "source_kind", "directory", "python", "virtualenv", "requirements", "app")
+KEYS += ("extensions",)
 
 
 class ActionModule(ActionBase):

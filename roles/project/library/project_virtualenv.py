@@ -46,6 +46,11 @@ options:
     description: Files of requirements; without it C(requirements.txt) if there is one.
     type: list
     elements: str
+  extensions:
+    description: Further packages; the requirements say which release of them when they name them too.
+    type: list
+    elements: str
+    default: []
   managed:
     description: Whether to change it; otherwise it is only looked at.
     type: bool
@@ -231,6 +236,7 @@ def main():
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "system_site_packages": {"type": "bool", "default": False},
             "requirements": {"type": "list", "elements": "str"},
+            "extensions": {"type": "list", "elements": "str", "default": []},
             "managed": {"type": "bool", "default": True},
             "redis_version": {"default": ""},
         },
@@ -245,6 +251,7 @@ def main():
         missing = module.check_mode and not os.path.isdir(directory)
         seen = {} if missing else texts(directory, files, {})
         celery = list(OLDER_CELERY) if too_old(redis) else ["celery[redis]"]
+        celery += module.params["extensions"]
         python = os.path.realpath(module.params["python"])
         wanted = [seen, celery, python, module.params["system_site_packages"]]
         revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
