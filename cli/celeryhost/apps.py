@@ -56,7 +56,8 @@ APP = {
     "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
     "version": "HEAD",  # of a git source: branch, tag or commit
     "app": None,  # celery -A
-    "directory": None,  # where manage.py is
+    "directory": None,  # where the code is
+    "subfolder": None,  # of the code: where manage.py is; None: at its top
     "virtualenv": None,
     "python": "/usr/bin/python3",  # makes the virtual environment
     "system_site_packages": False,
@@ -115,7 +116,8 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
     if not isinstance(apps, (list, tuple)):
         raise _wrong("celery_apps", apps, "a list", "write one `- name: …` for each app")
     described = [describe(app) for app in apps]
-    for key in ("name", "directory", "virtualenv", "logs", "data"):
+    _unique([app["checkout"] for app in described], "directory of two apps")
+    for key in ("name", "virtualenv", "logs", "data"):
         _unique([app[key] for app in described], f"{key} of two apps")
     _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
     _apart(described)
@@ -130,10 +132,10 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
 def describe(app: dict) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
-    Added are `source_kind` (git, folder or None), `support` (the folder of celeryhost's modules for a worker),
-    `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}) and, in each worker,
-    beat and program, `program` (its name in Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value
-    and fix. `app` itself is not changed.
+    In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or None),
+    `support` (the folder of celeryhost's modules for a worker), `extensions` (the Django apps that must be in
+    INSTALLED_APPS: {module: the key that wants it}) and, in each worker, beat and program, `program` (its name in
+    Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -153,8 +155,10 @@ def describe(app: dict) -> dict:
     if app["user"] == "root":
         raise _wrong(f"user {of}", "root", "an account of its own", "leave `user` out, or name a plain account")
     app["app"] = _text(app["app"] or name.replace("-", "_"), f"app {of}", _MODULE, "a module, as for celery -A")
-    app["directory"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
-    app["virtualenv"] = _path(app["virtualenv"] or app["directory"] + "/venv", f"virtualenv {of}")
+    app["checkout"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
+    app["subfolder"] = _subfolder(app["subfolder"], f"subfolder {of}")
+    app["directory"] = os.path.normpath(os.path.join(app["checkout"], app["subfolder"]))
+    app["virtualenv"] = _path(app["virtualenv"] or app["checkout"] + "/venv", f"virtualenv {of}")
     if f"{app['directory']}/".startswith(f"{app['virtualenv']}/"):
         raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
     app["python"] = _path(app["python"], f"python {of}")
@@ -252,7 +256,7 @@ def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
         owned = {"owner": app["user"], "group": groups[app["name"]], "mode": "0750"}
         folders[app["data"]] = owned
         if app["source"]:
-            folders[app["directory"]] = owned | {"made": True}
+            folders[app["checkout"]] = owned | {"made": True}
     return folders
 
 
@@ -603,6 +607,13 @@ def _path(value, where: str) -> str:
     if not value.startswith("/") or "'" in value or '"' in value:
         raise _wrong(where, value, "a whole path", "begin it with /")
     return os.path.normpath(value)
+
+
+def _subfolder(value, where: str) -> str:
+    value = os.path.normpath(_text(value or ".", where))
+    if value.startswith(("/", "..")) or "'" in value or '"' in value:
+        raise _wrong(where, value, "a folder below `directory`", "write it as seen from there")
+    return "" if value == "." else value
 
 
 def _text(value, where: str, pattern: re.Pattern | None = None, what: str = "text on one line") -> str:

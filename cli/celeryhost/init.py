@@ -51,7 +51,7 @@ def find(path: str) -> list[str]:
 
 def look(directory: str) -> Project:
     """What the Django project whose manage.py is in `directory` says about itself."""
-    directory = os.path.abspath(directory)
+    directory = os.path.realpath(directory)  # as git names the top of its work tree
     trees = {}
     for folder, names in _folders(directory):
         for name in names:
@@ -91,17 +91,19 @@ def app_name(project: Project) -> str:
 
 def description(project: Project, name: str, app: str, settings: str) -> dict:
     """The entry of `celery_apps` for `project`, checked by apps.describe, which raises Failure (USAGE)."""
-    cloned = project.remote and project.top == project.directory
-    entry = {"name": name, "source": project.remote if cloned else project.directory}
-    if cloned and project.version:
+    whole = project.remote or (project.requirements or "").startswith(os.pardir)
+    entry = {"name": name, "source": project.remote or (project.top if whole else project.directory)}
+    if project.remote and project.version:
         entry["version"] = project.version
+    if whole and project.top != project.directory:
+        entry["subfolder"] = os.path.relpath(project.directory, project.top)
     entry["app"] = app
-    if project.requirements not in (None, "requirements.txt") and not _is_above(project.requirements):
+    if project.requirements not in (None, "requirements.txt"):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
     root = import_root(project, app)
     if root != ".":
-        entry["environment"]["PYTHONPATH"] = f"/srv/{name}/{root}"
+        entry["environment"]["PYTHONPATH"] = os.path.join(describe(entry)["directory"], root)
     entry["workers"] = [{"concurrency": 2}]
     entry["beat"] = {"scheduler": project.scheduler} if project.scheduler else {}
     describe(entry)
@@ -109,19 +111,10 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
 
 
 def remarks(project: Project) -> list[str]:
-    """What `description` could not take over: only manage.py's folder is brought to a host, and it must be the top."""
-    said = []
-    if project.remote and project.top != project.directory:
-        said.append(f"{project.directory} is copied, not cloned: manage.py is not at the top of the repository")
+    """What a person should know about the description."""
     if project.requirements is None:
-        said.append("no requirements file found: Django and Celery are then all that is installed; see `requirements`")
-    elif _is_above(project.requirements):
-        said.append(f"{project.requirements} lies above manage.py and is not brought along: put one beside it")
-    return said
-
-
-def _is_above(path: str) -> bool:
-    return path.startswith(os.pardir)
+        return ["no requirements file found: Django and Celery are then all that is installed; see `requirements`"]
+    return []
 
 
 def development_settings(project: Project) -> str | None:

@@ -41,9 +41,9 @@ def app_problems(app: dict) -> list[str]:
             )
     if app["source_kind"] is None:
         problems += project_problems(app, app["directory"], "directory")
-    elif app["source_kind"] == "git" and _has_files(app, app["directory"]):
+    elif app["source_kind"] == "git" and _has_files(app, app["checkout"]):
         problems.append(
-            f"directory of app {name} is {app['directory']!r}, which has files and is no git checkout; "
+            f"directory of app {name} is {app['checkout']!r}, which has files and is no git checkout; "
             "move them away, or leave `source` out to use them"
         )
     if not os.access(app["python"], os.X_OK):
@@ -73,7 +73,8 @@ def project_problems(app: dict, folder: str, variable: str) -> list[str]:
         return [f"{where}, which is no folder; name the one with manage.py in it"]
     if not os.path.isfile(f"{folder}/manage.py"):
         found = sorted(name for name in os.listdir(folder) if os.path.isfile(f"{folder}/{name}/manage.py"))
-        fix = f"did you mean {folder}/{found[0]}?" if found else "name the folder with manage.py in it"
+        below = [os.path.join(app["subfolder"], name) for name in found]
+        fix = f"write subfolder: {below[0]}" if below else "name the folder with manage.py in it"
         return [f"{where}, which has no manage.py; {fix}"]
     module = app["app"].partition(":")[0]
     base = f"{folder}/{module.replace('.', '/')}"

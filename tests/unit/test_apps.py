@@ -20,7 +20,7 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    assert app.keys() == apps.APP.keys() | {"source_kind", "support", "extensions"}
+    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "support", "extensions"}
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
         "/srv/mysite",
@@ -32,6 +32,13 @@ def test_name_and_source_are_enough():
     assert (worker["program"], worker["log"]) == ("mysite-worker", "/var/log/mysite/worker.log")
     assert (app["beat"]["program"], app["beat"]["log"]) == ("mysite-beat", "/var/log/mysite/beat.log")
     assert app["verify"] == {"task": None, "args": [], "kwargs": {}, "timeout": 60}
+
+
+def test_manage_below_the_top_of_the_code():
+    app = apps.describe({"name": "mysite", "subfolder": "./backend/", "programs": [{"name": "web", "command": "x"}]})
+    assert (app["checkout"], app["directory"]) == ("/srv/mysite", "/srv/mysite/backend")
+    assert app["virtualenv"] == "/srv/mysite/venv"
+    assert app["programs"][0]["directory"] == "/srv/mysite/backend"
 
 
 def test_the_given_description_is_left_alone():
@@ -177,6 +184,8 @@ def test_a_programs_command_is_looked_up_in_the_virtualenv():
         ({"name": "mysite", "user": "root"}, ["user", "'root'"]),
         ({"name": "mysite", "user": "me and you"}, ["user", "'me and you'"]),
         ({"name": "mysite", "directory": "srv"}, ["directory", "'srv'", "begin it with /"]),
+        ({"name": "mysite", "subfolder": "/srv"}, ["subfolder", "'/srv'", "below `directory`"]),
+        ({"name": "mysite", "subfolder": "a/../../b"}, ["subfolder", "'../b'", "below `directory`"]),
         ({"name": "mysite", "source": "../mysite"}, ["source", "'../mysite'", "inventory_dir"]),
         ({"name": "mysite", "app": "my-site"}, ["app of app mysite", "'my-site'"]),
         ({"name": "mysite", "packages": ["lib pq"]}, ["packages", "'lib pq'"]),

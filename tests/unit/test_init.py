@@ -105,6 +105,9 @@ def test_app_below_another_import_root(project):
     found = init.look(project(files))
     entry = init.description(found, "shop", "shop", "shop.settings")
     assert entry["environment"]["PYTHONPATH"] == "/srv/shop/lib"
+    found = found._replace(top=os.path.dirname(found.top), remote="git@git.example:me/all.git")
+    entry = init.description(found, "shop", "shop", "shop.settings")
+    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/shop/lib"
 
 
 def test_assigned_settings_annotations_and_what_does_not_parse(project):
@@ -138,15 +141,21 @@ def test_git(project):
     assert init.remarks(found) == []
 
 
-def test_manage_below_the_top_of_the_repository(project):
+def test_manage_below_the_top_of_the_repository(project, tmp_path):
     top = in_git(project(SRC))
-    found = init.look(str(top / "src"))
+    (tmp_path / "link").symlink_to(top)
+    found = init.look(str(tmp_path / "link" / "src"))
+    entry = init.description(found, "shop", "shop.celery:celery_app", "shop.settings")
+    assert (entry["source"], entry["version"]) == ("git@git.example:me/shop.git", "stable")
+    assert (entry["subfolder"], entry["requirements"]) == ("src", "../requirements.txt")
+    assert init.remarks(found) == []
+
+    entry = init.description(found._replace(remote=None), "shop", "shop.celery:celery_app", "shop.settings")
+    assert (entry["source"], entry["subfolder"]) == (str(top), "src"), "the requirements above it are brought, too"
+    found = found._replace(remote=None, requirements="requirements.txt")
     entry = init.description(found, "shop", "shop.celery:celery_app", "shop.settings")
     assert entry["source"] == str(top / "src")
-    assert "version" not in entry
-    copied, above = init.remarks(found)
-    assert "is copied, not cloned" in copied
-    assert above.startswith("../requirements.txt lies above")
+    assert "subfolder" not in entry
 
 
 @pytest.mark.parametrize(("files", "code"), [({"x.py": ""}, UNKNOWN)])

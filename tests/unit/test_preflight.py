@@ -65,7 +65,8 @@ def test_a_folder_without_manage_py(project):
 
 
 def test_the_folder_above_the_project(project):
-    only(problems(project.parent), "no manage.py", f"did you mean {project}?")
+    only(problems(project.parent), "no manage.py", "write subfolder: site")
+    assert problems(project.parent, subfolder="site") == []
 
 
 def test_no_folder_at_all(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from celeryhost.preflight import project_problems
 
 # What the host's half reads; the rest, above all the environment, stays here.
 KEYS = ("name", "user", "data", "logs", "source_kind", "directory", "python", "virtualenv", "requirements", "app")
-KEYS += ("extensions",)
+KEYS += ("checkout", "subfolder", "extensions")
 
 
 class ActionModule(ActionBase):
@@ -27,7 +28,7 @@ class ActionModule(ActionBase):
             problem
             for app in apps
             if app["source_kind"] == "folder"
-            for problem in project_problems(app, str(app["source"]), "source")
+            for problem in project_problems(app, os.path.normpath(f"{app['source']}/{app['subfolder']}"), "source")
         ]
         needed = [{key: app[key] for key in KEYS} for app in apps]
         found = self._execute_module("project_look", {"apps": needed}, task_vars=task_vars)
