@@ -263,12 +263,13 @@ def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
 def log_places(apps: list[dict]) -> dict[str, dict]:
     """Folders and files of the logs, for module owned_paths.
 
-    A file is made before its program starts: supervisord opens it as root, and Celery could not write to root's.
+    A file is made before its program starts: supervisord opens it as root, and Celery could not write to root's. The
+    folder sees to those that supervisord makes anew, as when someone clears a log.
     """
     folders, files = {}, {}
     for app in apps:
         owned = {"owner": app["user"], "group": "supervisor"}
-        folders[app["logs"]] = owned | {"mode": "0750"}
+        folders[app["logs"]] = owned | {"mode": "2750", "owner_writes": True}
         files |= {program["log"]: owned | {"mode": "0640"} for program in _programs(app)}
     return {"folders": folders, "files": files}
 

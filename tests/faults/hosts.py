@@ -17,7 +17,7 @@ from tests.hosts import Host
 from tests.hosts.host import SSH
 from tests.integration.conftest import wait_for
 
-from .rows import FROZEN, QUIET, READY, Row, measure, measure_beat
+from .rows import FROZEN, QUIET, READY, Result, Row, measure, measure_beat
 from .stack import CONCURRENCY, NAIVE_GRACE, OURS, ROOT, Ledger
 
 PASSWORD = "of these hosts only"
@@ -213,15 +213,26 @@ def little_memory(machine: Machine):
         group.rmdir()
 
 
+def clear_logs(machine: Machine):
+    """As the button on Supervisor's page: supervisord removes the files and makes them anew, root's."""
+    machine.host.ssh("rm /var/log/ledger/beat.log; supervisorctl clear ledger-worker ledger-beat")
+
+
 def on_full_disk(machine: Machine):
     with small_log_partition(machine):
-        result = measure(machine, fill_logs, 60, 2)
-        log = machine.host.ssh("tail -n 3 /var/log/ledger/worker.log").stdout
-        time.sleep(1)
-        sent = machine.send(1, 0)
-        machine.settle(sent, READY)
-        logged = sent[0] in machine.host.ssh("cat /var/log/ledger/worker.log").stdout
-        return result._replace(remark=f"logging {'resumed' if logged and log else 'stays dead'}")
+        return logging(machine, measure(machine, fill_logs, 60, 2))
+
+
+def without_logs(machine: Machine):
+    return logging(machine, measure(machine, clear_logs, 20, 5))
+
+
+def logging(machine: Machine, result: Result) -> Result:
+    """The result, and whether the worker's log tells of one more task."""
+    sent = machine.send(1, 0)
+    machine.settle(sent, READY)
+    logged = sent[0] in machine.host.ssh("cat /var/log/ledger/worker.log").stdout
+    return result._replace(remark=f"logging {'resumed' if logged else 'stays dead'}")
 
 
 def without_memory(machine: Machine):
@@ -264,6 +275,7 @@ ROWS = [
     Row("beat frozen on a host", beat_without("STOP")),
     Row("beat hangs on a host", beat_without("USR2")),
     Row("/var/log full for 20 s", on_full_disk),
+    Row("logs deleted and cleared", without_logs),
     Row("a task eats the memory", without_memory),
     Row("reboot under load", loaded(reboot)),
     Row("power cut under load", loaded(cut_power)),

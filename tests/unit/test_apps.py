@@ -299,7 +299,8 @@ def test_places():
     assert folders["/var/lib/other"]["group"] == "users"
     assert "/srv/other" not in folders  # the code is there already, and is not ours
     logs = apps.log_places(described)
-    assert logs["folders"]["/var/log/other"] == {"owner": "me", "group": "supervisor", "mode": "0750"}
+    theirs = {"owner": "me", "group": "supervisor", "mode": "2750", "owner_writes": True}
+    assert logs["folders"]["/var/log/other"] == theirs
     assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "supervisor", "mode": "0640"}
 
 

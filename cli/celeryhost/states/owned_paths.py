@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
 import stat
+import struct
 
 from ..errors import Failure
 
 ARGUMENTS = {"folders": {"type": "dict", "default": {}}, "files": {"type": "dict", "default": {}}}
+
+# https://man7.org/linux/man-pages/man5/acl.5.html, as linux/posix_acl_xattr.h packs it.
+DEFAULT_ACL = "system.posix_acl_default"
+VERSION, USER_OBJ, USER, GROUP_OBJ, MASK, OTHER, NO_ID = 2, 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
 
 
 def wrong(path, wanted, kind):
@@ -26,7 +32,23 @@ def wrong(path, wanted, kind):
         owner, group = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
     except KeyError:
         return True
-    return (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (owner, group, int(wanted["mode"], 8))
+    if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (owner, group, int(wanted["mode"], 8)):
+        return True
+    return bool(wanted.get("owner_writes")) and not inherits(path, acl(owner))
+
+
+def acl(uid):
+    """What is made in a folder is `uid`'s to write, whoever makes it, and its group's to read."""
+    entries = (USER_OBJ, 7, NO_ID), (USER, 7, uid), (GROUP_OBJ, 5, NO_ID), (MASK, 7, NO_ID), (OTHER, 0, NO_ID)
+    return struct.pack("<I", VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def inherits(folder, wanted):
+    """Whether a folder hands down this ACL, or is on a file system that has none."""
+    try:
+        return os.getxattr(folder, DEFAULT_ACL) == wanted
+    except OSError as error:
+        return error.errno == errno.ENOTSUP
 
 
 def put(path, wanted, folder):
@@ -38,8 +60,11 @@ def put(path, wanted, folder):
     # The folder above may belong to the owner, who must not gain another file by a link put here meanwhile.
     place = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        os.fchown(place, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
+        owner = pwd.getpwnam(wanted["owner"]).pw_uid
+        os.fchown(place, owner, grp.getgrnam(wanted["group"]).gr_gid)
         os.fchmod(place, int(wanted["mode"], 8))
+        if wanted.get("owner_writes") and not inherits(place, acl(owner)):
+            os.setxattr(place, DEFAULT_ACL, acl(owner))
     finally:
         os.close(place)
 

@@ -14,7 +14,9 @@ description:
   - In check mode an account that is not there yet is taken for one that will be.
 options:
   folders:
-    description: For each path its C(owner), C(group) and C(mode); C(made=true) leaves one that is there as it is.
+    description:
+      - For each path its C(owner), C(group) and C(mode); C(made=true) leaves one that is there as it is.
+      - With C(owner_writes=true) the owner may also write the files that others make in it (a default ACL).
     type: dict
     default: {}
   files:
