@@ -132,8 +132,8 @@ def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
 def describe(app: dict) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
-    In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or None),
-    `support` (the folder of celeryhost's modules for a worker), `extensions` (the Django apps that must be in
+    In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
+    None), `support` (the folder of celeryhost's modules for a worker), `extensions` (the Django apps that must be in
     INSTALLED_APPS: {module: the key that wants it}) and, in each worker, beat and program, `program` (its name in
     Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
     """
