@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import namedtuple
 
+from . import proc
 from .errors import FAILED, OK, TIMEOUT, worst
 from .programs import ALIVE, DEAD, Process, from_info, processes, tail
 from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault
@@ -49,6 +50,11 @@ LONGEST_REST = 0.25  # seconds; supervisord has one thread, and other things to 
 TOGETHER = 0.005  # seconds that a look is put off to share its round trip with others
 # Programs stopped in one round. Stopping 100 at once would leave the last of them down until 99 others are started.
 AT_ONCE = 8
+# A process that supervisord has just forked, and that is not its program yet, has supervisord's signal handlers and so loses
+# the signal that is to stop it. No Celery listens so soon, so that what lives on has not heard; the second TERM that
+# a worker hears would be its cold shutdown.
+DEAF = 0.2  # seconds from the fork
+SAID_AGAIN = 0.5  # seconds after the first time
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late
 
 
@@ -234,7 +240,8 @@ class _Plan:
         began = time.monotonic()
         limit = self.limit(grace + STOP_MARGIN)
         progress = began if tasks else began + 1
-        rests = _rests(0.01)
+        again = began + SAID_AGAIN
+        rest = 0.01
         while True:
             info = yield "getProcessInfo", process.name
             if isinstance(info, Fault):
@@ -249,11 +256,16 @@ class _Plan:
             if now >= limit:
                 yield _event(process, "timeout", f"still {state} after {now - began:.1f} s", info["pid"])
                 return False
+            if now >= again:
+                again = limit
+                if 0 <= (proc.age(info["pid"]) or 0) - (now - began) < DEAF:
+                    yield "signalProcess", process.name, str(self.setting(process, "stopsignal") or "TERM")
             if now >= progress:
                 progress = now + PROGRESS
                 what = f"lets {', '.join(tasks)} end" if tasks else "is stopping"
                 yield _event(process, "waiting", f"{what}, {now - began:.0f}{bound} s", info["pid"])
-            yield next(rests)
+            yield rest
+            rest = min(LONGEST_REST, rest * 2)
 
     def launch(self, process: Process):
         """Course: start a program that has stopped, and wait for it."""
@@ -271,8 +283,9 @@ class _Plan:
         seconds = self.setting(process, "startsecs")
         limit, settled = self.limit(seconds + START_MARGIN), began + seconds
         progress = began + PROGRESS
-        rests = _rests(0.05)
         before = ""
+        if seconds:  # nothing is to be seen yet, and supervisord is at work starting others
+            yield min(LONGEST_REST, seconds)
         while True:
             info = yield "getProcessInfo", process.name
             if isinstance(info, Fault):
@@ -301,7 +314,7 @@ class _Plan:
                 progress = now + PROGRESS
                 yield _event(process, "waiting", f"{seen.state}, {now - began:.0f} s", seen.pid)
             before = seen.state
-            yield min(next(rests), settled - now) if now < settled else 0.03
+            yield min(LONGEST_REST, settled - now) if now < settled else 0.03
 
     def obituary(self, process: Process) -> str:
         return "\n".join([process.spawnerr or process.state, *tail(process, TAIL, self.supervisor)])
@@ -309,13 +322,6 @@ class _Plan:
 
 def _reason(fault: Fault) -> str:
     return "supervisord knows it no more" if fault.code == BAD_NAME else f"supervisord says {fault.text}"
-
-
-def _rests(rest: float):
-    """Seconds between two looks at a program: short when something has just been asked of it, then longer."""
-    while True:
-        yield rest
-        rest = min(LONGEST_REST, rest * 2)
 
 
 def _drive(supervisor, courses, at_once: int = 1 << 30):
