@@ -42,6 +42,15 @@ def usage(pids, parent: int | None = None) -> dict[int, Usage]:
     return found
 
 
+def age(pid: int) -> float | None:
+    """Seconds since a process was forked, None when there is none or it is not visible."""
+    text = _read(f"/proc/{pid}/stat")
+    if not text:
+        return None
+    ticks = int(text[text.rindex(b")") + 2 :].split()[START])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _stats() -> dict[int, list[bytes]]:
     try:
         names = os.listdir("/proc")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 
 import pytest
@@ -114,6 +115,17 @@ def test_program_that_ignores_term_is_killed(daemon):
     assert done.returncode == errors.OK
     assert "is stopping, 1 of at most 2 s" in done.stdout
     assert daemon.pid("deaf") != before
+
+
+def test_stop_that_meets_a_program_before_it_is_one(daemon):
+    daemon.program("p", autostart="false", stopwaitsecs=60)
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
+    daemon.config.write_text(daemon.config.read_text().replace("[supervisord]\n", f"[supervisord]\nminfds={most}\n"))
+    daemon.start()
+    for _ in range(3):  # while the child closes so many descriptors, it is supervisord still
+        daemon.rpc.multicall([("startProcess", "p", False), ("stopProcess", "p", False)])
+        assert [event.kind for event in lifecycle.stop(daemon.rpc, daemon.known())][-1] == "stopped"
+    assert "SIGKILL" not in daemon.log.read_text()
 
 
 def test_program_that_takes_ten_seconds_holds_up_no_other(daemon):
