@@ -19,6 +19,7 @@ COMMANDS = {
     "stop": "control",
     "restart": "control",
     "logs": "logs",
+    "top": "top",
     "apply": "apply",
     "run": "run",
     "schedule": "schedule",

@@ -177,11 +177,16 @@ def read(files, since=None, until=None, last: int | None = None, pattern: re.Pat
     return merge(*(_lines(log, file.history(since, until, last, keep)) for log, file in files), key=attrgetter("time"))
 
 
+def poll(files):
+    """Yield the Lines written since the last call, or since the files were opened, merged by time."""
+    return merge(*(_lines(log, file.poll()) for log, file in files), key=attrgetter("time"))
+
+
 def follow(files, pattern: re.Pattern | None = None, wait=sleep):
     """Yield lists of new Lines, as they come, for ever. `wait(seconds)` is called between two looks."""
     pause = BUSY
     while True:
-        new = merge(*(_lines(log, file.poll()) for log, file in files), key=attrgetter("time"))
+        new = poll(files)
         pause = min(pause * 1.2, IDLE)
         while batch := list(islice(new, BATCH)):
             pause = BUSY

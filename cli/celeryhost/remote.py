@@ -37,18 +37,27 @@ def is_remote(target) -> bool:
     return target.inventory is not None or target.hosts is not None
 
 
-def fan_out(target, argv, root: bool | str = False, timeout: float | None = 60, at_once: int | None = AT_ONCE):
+def fan_out(
+    target,
+    argv,
+    root: bool | str = False,
+    timeout: float | None = 60,
+    at_once: int | None = AT_ONCE,
+    hosts: list[Host] | None = None,
+    stop: int | None = None,
+):
     """Run `celeryhost ARGV --json` on each host that the target means, and yield Answers as they arrive.
 
     `root`: the command needs root's rights there, or, MAYBE, does more with them. `timeout`: seconds for each host,
     None for as long as it takes. `at_once`: how many hosts, None for all, as what does not end by itself needs.
+    `hosts`: these instead. `stop`: a file descriptor; once it can be read, this ends.
     A host that fails is one of the Answers and hides no other. Closing the generator (Ctrl-C too) ends the ssh
     processes, and with their output gone the remote side. Raises Failure when the inventory or the pattern is wrong.
     """
     shared = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
     words = [word for option, value in shared if value for word in (option, value)]
-    hosts = targets(target.inventory, target.hosts)
-    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once or len(hosts))
+    hosts = targets(target.inventory, target.hosts) if hosts is None else hosts
+    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once or len(hosts), stop)
 
 
 def command(host: Host, argv: list[str], root: bool | str = False) -> list[str]:
@@ -234,7 +243,7 @@ class _Call:
             pipe.close()
 
 
-def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, at_once: int):
+def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, at_once: int, stop: int | None):
     from selectors import EVENT_READ, DefaultSelector
 
     waiting = deque(hosts)
@@ -247,6 +256,8 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
                 selector.unregister(key.fileobj)
             call.stop()
 
+        if stop is not None:
+            selector.register(stop, EVENT_READ)
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -263,6 +274,8 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
                 wait = None if next_deadline == float("inf") else max(0, next_deadline - monotonic())
                 for key, _ in selector.select(wait):
                     call, pipe = key.data, key.fileobj
+                    if pipe == stop:
+                        return
                     if call not in running:
                         continue
                     yield from call.read(pipe)

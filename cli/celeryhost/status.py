@@ -25,10 +25,11 @@ Report.__doc__ = """One look at a supervisord: its address, version and pid, Row
 for the next look."""
 
 
-def look(supervisor, names=(), before: Report | None = None) -> Report:
+def look(supervisor, names=(), before: Report | None = None, compare: bool = True) -> Report:
     """The programs that `names` mean (programs.select), in the order of their names.
 
-    CPU is the mean over the life of each tree, or since `before`, an earlier Report. Raises Failure (UNKNOWN, DOWN, …).
+    CPU is the mean over the life of each tree, or since `before`, an earlier Report. Not to `compare` with the
+    configuration on disk leaves out `changes`. Raises Failure (UNKNOWN, DOWN, …).
     """
     infos, pid, version = supervisor.multicall([("getAllProcessInfo",), ("getPID",), ("getSupervisorVersion",)])
     known = [from_info(info) for info in infos]
@@ -36,7 +37,8 @@ def look(supervisor, names=(), before: Report | None = None) -> Report:
     used = usage([process.pid for process in chosen if process.pid], parent=pid)
     restarts = _restarts(supervisor.server.config, known, pid)
     rows = [_row(supervisor, process, used, before.used if before else {}, restarts) for process in chosen]
-    return Report(supervisor.server.url, version, pid, rows, changes(supervisor, known), used)
+    newer = changes(supervisor, known) if compare else None
+    return Report(supervisor.server.url, version, pid, rows, newer, used)
 
 
 def _row(supervisor, process: Process, used, before, restarts) -> Row:

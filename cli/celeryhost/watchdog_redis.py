@@ -24,13 +24,32 @@ def speaks(url: str | None) -> bool:
     return bool(url) and urlsplit(url).scheme in ("redis", "rediss")
 
 
+def lengths(url: str, queues: list[str]) -> dict[str, int]:
+    """How many tasks wait in each queue; raises OSError, resp.Refused, ValueError."""
+    place = urlsplit(url)
+    return _lengths(queues, resp.ask(place, [("SELECT", _database(place)), *_asking(queues)])[1:])
+
+
+def _database(place) -> str:
+    return place.path.strip("/") or "0"
+
+
+def _asking(queues: list[str]) -> list[tuple[str, str]]:
+    return [("LLEN", queue + step) for queue in queues for step in STEPS]
+
+
+def _lengths(queues: list[str], replies: list[int]) -> dict[str, int]:
+    each = len(STEPS)
+    return {queue: sum(replies[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
+
+
 class Mailbox:
     """The workers of one broker. `nodes` is {node name of a worker: program}, `me` a name that is unique and stable."""
 
     def __init__(self, url: str, nodes: dict[str, str], me: str):
         place = urlsplit(url)
         self.place, self.nodes, self.me = place, nodes, me
-        self.database = place.path.strip("/") or "0"
+        self.database = _database(place)
         self.queues: dict[str, list[str]] = {}  # program: the queues that its worker has said it reads
 
     def forget(self, program: str) -> None:
@@ -49,15 +68,14 @@ class Mailbox:
             ("LRANGE", replies, "0", str(LONGEST - 1)),
             ("DEL", replies),
             ("HLEN", "unacked"),
-            *(("LLEN", queue + step) for queue in queues for step in STEPS),
+            *_asking(queues),
             *(("PUBLISH", f"/{self.database}.celery.pidbox", text) for text in self.questions(doubtful)),
         ]
         try:
             _, inbox, _, unacked, *rest = self.ask(commands)
         except (OSError, resp.Refused, ValueError):
             return None
-        each = len(STEPS)
-        lengths = {queue: sum(rest[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
+        waits = _lengths(queues, rest)
         answered, totals = set(), {}
         for node, reply in filter(None, map(_reply, inbox)):
             program = self.nodes.get(node)
@@ -68,7 +86,7 @@ class Mailbox:
                 self.queues[program] = [queue["name"] for queue in reply]
             elif "total" in reply:
                 totals[program] = sum(reply["total"].values())
-        waiting = {program: sum(lengths.get(queue, 0) for queue in found) for program, found in self.queues.items()}
+        waiting = {program: sum(waits.get(queue, 0) for queue in found) for program, found in self.queues.items()}
         return Broker(answered, totals, waiting, unacked)
 
     def questions(self, doubtful):

@@ -27,7 +27,7 @@ class Seconds(click.ParamType):
         try:
             seconds = float(value)
         except ValueError:
-            self.fail(f"{value!r} is no number of seconds; write --watch=5", param, ctx)
+            self.fail(f"{value!r} is no number of seconds; write one such as 5", param, ctx)
         if not 0.1 <= seconds <= 86400:
             self.fail(f"{value} s is not between 0.1 and 86400", param, ctx)
         return seconds

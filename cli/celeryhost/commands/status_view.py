@@ -99,7 +99,7 @@ def lines(rows, hosts=None) -> list[str]:
     text = [paint(_line(head, sizes, head, columns), "dim", colours)]
     for row, cells in zip(rows, table, strict=True):
         cells[at] = cut(cells[at], sizes[at])
-        line = _line(cells, sizes, head, columns, _remark(row))
+        line = _line(cells, sizes, head, columns, remark(row))
         state = cells[at + 1]
         start = sum(sizes[: at + 1]) + 2 * (at + 1)
         coloured_state = paint(state, STATES.get(state, "red"), colours)
@@ -137,16 +137,16 @@ def _total(sizes) -> int:
     return sum(sizes) + 2 * (len(sizes) - 1)
 
 
-def _line(cells, sizes, head, columns, remark: str | None = None) -> str:
+def _line(cells, sizes, head, columns, said: str | None = None) -> str:
     at = head.index("STATE") + 1
     padded = [
         cell.rjust(size) if name in NUMBERS else cell.ljust(size)
         for cell, size, name in zip(cells, sizes, head, strict=True)
     ]
-    return cut("  ".join([*padded[:at], remark] if remark else padded).rstrip(), columns)
+    return cut("  ".join([*padded[:at], said] if said else padded).rstrip(), columns)
 
 
-def _remark(row: Row) -> str | None:
+def remark(row: Row) -> str | None:
     """What stands in place of the numbers of a program without a process."""
     if row.pid:
         return None
@@ -155,8 +155,8 @@ def _remark(row: Row) -> str | None:
         what.append(f"since {_moment(row.stopped)}" if row.stopped else "not started")
     if row.restarts:
         what.append(f"{row.restarts} restarts")
-    remark = ", ".join(filter(None, what))
-    return plain(f"{remark}: {row.last_line}" if row.last_line else remark)
+    said = ", ".join(filter(None, what))
+    return plain(f"{said}: {row.last_line}" if row.last_line else said)
 
 
 def _moment(seconds: float) -> str:

@@ -1,0 +1,102 @@
+"""A Celery worker or beat as its command, its environment and its log tell of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from shlex import split
+
+from .active import option
+
+WINDOW = 60  # seconds in which tasks are counted
+# https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
+DEFAULT_LEVEL = "WARNING"
+TELLING_DONE = ("DEBUG", "INFO")
+TELLING_FAILED = ("DEBUG", "INFO", "WARNING", "ERROR")
+# celery/app/trace.py, celery/worker/request.py, celery/beat.py; 5.2 to 5.6
+DONE = re.compile(r"\bTask \S+\[\S+\] succeeded in ")
+FAILED = re.compile(
+    r"\bTask (?:\S+\[\S+\] (?:raised|INTERNAL ERROR)|handler raised error:) "
+)  # the last: killed, or too long
+SENDING = re.compile(r"\bScheduler: Sending due task (.+) \(\S+\)$")
+
+
+def part(row, command: str, before: Part | None) -> Part | None:
+    """The Part that a program (a status.Row) is, None when it is neither worker nor beat.
+
+    `before` is what it was at the last look; what was counted then counts on.
+    """
+    try:
+        words = split(command)
+    except ValueError:
+        return None
+    at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery"), len(words))
+    what = next((word for word in words[at:] if word in ("worker", "beat")), None)
+    if what is None:
+        return None
+    made = Part(row.name, row.group.partition(f"-{what}")[0], row.pid, words, what)
+    if before:
+        made.done, made.failed, made.sent, made.is_logged = before.done, before.failed, before.sent, before.is_logged
+    return made
+
+
+class Part:
+    """A worker, a beat, or a worker that is beat too (`-B`)."""
+
+    def __init__(self, program: str, app: str, pid: int | None, words: list[str], what: str):
+        self.program, self.app, self.pid, self.words = program, app, pid, words
+        self.is_worker = what == "worker"
+        self.is_beat = what == "beat" or "-B" in words or "--beat" in words
+        self.queues = (option(words, "-Q", "--queues") or "celery").split(",")
+        level = option(words, "-l", "--loglevel").upper() or DEFAULT_LEVEL
+        self.tells_done, self.tells_failed = level in TELLING_DONE, level in TELLING_FAILED
+        self.is_logged = False  # its log is there and may be read
+        self.done: Counter[int] = Counter()  # second: how many
+        self.failed: Counter[int] = Counter()
+        self.sent: dict[str, float] = {}  # entry of the schedule: when beat sent it last
+
+    def note(self, line) -> None:
+        """Take in a line (logs.Line) of its log."""
+        text = line.text.rstrip()
+        if self.is_beat and (found := SENDING.search(text)):
+            self.sent[found[1]] = line.time
+        if not self.is_worker:
+            return
+        if DONE.search(text):
+            self.done[int(line.time)] += 1
+        elif FAILED.search(text):
+            self.failed[int(line.time)] += 1
+
+    def broker(self) -> str | None:
+        """Its broker's address, of the command line or the environment; raises PermissionError.
+
+        None where both leave it to the project, or without a process.
+        """
+        if self.pid is None:
+            return None
+        given = option(self.words, "-b", "--broker")
+        try:
+            with open(f"/proc/{self.pid}/environ", "rb") as file:
+                variables = dict(item.partition(b"=")[::2] for item in file.read().split(b"\0"))
+        except (FileNotFoundError, ProcessLookupError):
+            return given or None
+        return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or given or None
+
+
+def count(workers: list[Part], now: float) -> tuple[int | None, int | None]:
+    """How many tasks the workers have done, and failed, in the last WINDOW seconds; None where the logs do not tell.
+
+    Of a log that is longer than live.PAST lines a minute, the first minute of looking tells too few.
+    """
+    totals = []
+    for name, tells in (("done", "tells_done"), ("failed", "tells_failed")):
+        total = 0
+        for worker in workers:
+            counts = getattr(worker, name)
+            for second in [second for second in counts if second <= now - WINDOW]:
+                del counts[second]
+            total += sum(counts.values())
+        known = workers and all(worker.is_logged and getattr(worker, tells) for worker in workers)
+        totals.append(total if known else None)
+    return totals[0], totals[1]
