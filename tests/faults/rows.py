@@ -75,6 +75,36 @@ def kill_child(stack: Stack):
     os.kill(stack.notes("started")[-1].pid, signal.SIGKILL)
 
 
+def kill_frozen(tasks: int, quiet: float = QUIET):
+    """A row: an idle worker freezes, tasks are sent, and it is killed."""
+
+    def run(side: str) -> Result:
+        with Stack(side) as stack:
+            main = idle(stack)
+            os.kill(main, signal.SIGSTOP)
+            sent = stack.send(tasks, 0)
+            begun = time.time()
+            os.kill(main, signal.SIGKILL)
+            stack.settle(sent, quiet)
+            after = [note.time for note in stack.notes("started") if note.id in sent]
+            return Result(tasks, stack.count(sent), min(after) - begun if after else None)
+
+    return run
+
+
+def idle(stack: Stack) -> int:
+    """Wait until the worker has nothing to do and waits for Redis to have something; its main process."""
+    stack.settle(stack.send(1, 0), READY)
+    waiting = ["blmove"] * 4 if stack.side == OURS else ["brpop"]
+    wait_for(lambda: blocked(stack) == waiting and not stack.broker.exists("unacked"), READY)
+    return stack.notes()[-1].parent
+
+
+def blocked(stack: Stack) -> list[str]:
+    """The commands that Redis holds back until it has an answer."""
+    return [client["cmd"] for client in stack.broker.client_list() if "b" in client["flags"]]
+
+
 def take_descriptors(stack: Stack):
     """The worker's main process may open nothing more, and then needs a new child."""
     main = stack.daemon.pid("ledger-worker")
@@ -251,6 +281,7 @@ LONG = [
     Row("restart, tasks of 15 s", under_load(restart, 20, 15, "parent")),
     Row("restart, tasks of 30 s and a grace of 10 s", under_load(restart, 8, 30, "parent", grace=10)),
     Row("SIGKILL of the worker's main process", under_load(kill_main, 20, 5, "parent")),
+    Row("SIGKILL of a frozen, idle worker", kill_frozen(20)),
     Row("SIGKILL of one of two workers", under_load(kill_one_of_two, 30, 5, workers=2)),
     Row("SIGKILL of a pool's child", under_load(kill_child, 20, 5, "pid")),
     Row("SIGKILL of supervisord, no systemd", under_load(kill_supervisord, 20, 5, "parent")),
@@ -270,6 +301,7 @@ SHORT = [
     Row("restart", under_load(restart, 30, 0.5, "parent")),
     Row("restart, task longer than the grace", under_load(restart, 8, 6, "parent", grace=2), kills=True),
     Row("worker's main process killed", under_load(kill_main, 12, 2, "parent"), kills=True),
+    Row("frozen worker killed", kill_frozen(12)),
     Row("pool's child killed", under_load(kill_child, 12, 2, "pid"), kills=True),
     Row("supervisord killed", under_load(kill_supervisord, 12, 2, "parent")),
     Row("out of file descriptors", under_load(take_descriptors, 12, 2, "pid"), kills=True),

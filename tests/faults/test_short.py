@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
-from .rows import SHORT, kill_one_of_two, under_load
-from .stack import OURS, REDIS
+from tests.integration.conftest import wait_for
+
+from .rows import QUIET, READY, SHORT, blocked, idle, kill_one_of_two, under_load
+from .stack import OURS, REDIS, Stack
 
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
 
@@ -21,3 +26,20 @@ def test_what_another_worker_may_be_at_work_on_is_not_given_back():
     count = under_load(kill_one_of_two, 16, 4, quiet=15, workers=2)(OURS).count
     assert (count.lost, count.twice) == (0, 0)
     assert count.waiting >= count.killed > 0
+
+
+def test_a_task_that_redis_has_handed_to_a_worker_that_never_heard_of_it_is_not_lost():
+    with Stack(OURS) as stack:
+        main = idle(stack)
+        os.kill(main, signal.SIGSTOP)
+        sent = stack.send(1, 0)
+        stack.broker.execute_command("CLIENT PAUSE", READY * 1000, "WRITE")
+        os.kill(main, signal.SIGCONT)
+        wait_for(lambda: "eval" in blocked(stack))
+        os.kill(main, signal.SIGSTOP)
+        stack.broker.execute_command("CLIENT UNPAUSE")
+        wait_for(lambda: stack.broker.hlen("unacked"))
+        os.kill(main, signal.SIGKILL)
+        stack.settle(sent, QUIET)
+        assert len(stack.notes("ended")) == 2
+        assert stack.count(sent).waiting == 0

@@ -1,14 +1,20 @@
-"""Loaded into each worker with -I: what a killed worker had begun is begun anew as soon as a worker is back.
+"""Loaded into each worker with -I: a task that Redis has is neither lost nor late when its worker is killed.
 
-kombu's Redis transport gives back what was never acknowledged only after the visibility timeout, an hour. Here
-the first worker to start gives it back at once, if no other worker is connected that could be at work on it. Every
-worker names its connections, so that those of a host that lost its power are known for dead.
+kombu's Redis transport takes a message from its list with BRPOP, and writes it among the unacknowledged ones when it
+has read the reply. A worker that is killed in between, because it was busy or frozen, takes the message with it. Here
+Redis does both in one step (Take).
 
-Runs in the project's Python; whatever fails here is a line in the log, and then the visibility timeout holds.
+And it gives back what was never acknowledged only after the visibility timeout, an hour. Here the first worker to start
+gives it back at once, if no other worker is connected that could be at work on it (GiveBack). Every worker names its
+connections, so that those of a host that lost its power are known for dead.
+
+Runs in the project's Python; what fails here at a worker's start is a line in the log, and then kombu's ways hold.
 """
 
 import contextlib
 import os
+import queue
+import time
 
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
@@ -17,6 +23,25 @@ logger = get_logger(__name__)
 
 PREFIX = "celeryhost"
 PAUSE = 30  # seconds in which one worker gives back: workers that start together, or that a task kills over and over
+LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
+
+# KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time.
+# What is written is what kombu's QoS.append writes; what is no message of kombu's is left for it to complain about.
+TAKE = """
+for at = 3, #KEYS do
+    local message = redis.call('RPOP', KEYS[at])
+    if message then
+        pcall(function()
+            local properties = cjson.decode(message).properties
+            local origin = properties.delivery_info
+            local value = {message, cjson.encode(origin.exchange), cjson.encode(origin.routing_key)}
+            redis.call('ZADD', KEYS[1], ARGV[1], properties.delivery_tag)
+            redis.call('HSET', KEYS[2], properties.delivery_tag, '[' .. table.concat(value, ', ') .. ']')
+        end)
+        return {KEYS[at], message}
+    end
+end
+"""
 
 
 class GiveBack(bootsteps.StartStopStep):
@@ -35,12 +60,115 @@ class GiveBack(bootsteps.StartStopStep):
                 logger.warning("tasks of a killed worker wait for the visibility timeout: %r", error)
 
 
+class Take(bootsteps.StartStopStep):
+    """From its start on, the consumer takes messages with TAKE."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    taker = None
+
+    def start(self, consumer):
+        if consumer.connection.transport.driver_type == "redis":
+            try:
+                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub)
+            except consumer.connection_errors:
+                raise
+            except Exception as error:
+                logger.warning("a task may be lost with a worker that is killed while it takes it: %r", error)
+
+    def stop(self, consumer):
+        if self.taker:
+            self.taker.close()
+            self.taker = None
+
+
+class _Taker:
+    """Stands in for the BRPOP of a kombu.transport.redis.Channel (5.3 to 5.7).
+
+    A script cannot wait, and what waits for several lists also takes from them. So while all are empty, each has a
+    bell: a connection in a BLMOVE that leaves what it finds where it is.
+    """
+
+    def __init__(self, channel, hub):
+        if not hub:
+            raise NotImplementedError("eventlet and gevent have no event loop of kombu's")
+        self.channel, self.hub = channel, hub
+        self.unacked = [self.prefixed(key) for key in (channel.unacked_index_key, channel.unacked_key)]
+        self.try_out()
+        self.bells = {}  # list: connection
+        self.set = set()  # lists whose bells will ring
+        self.empty = set()  # lists that were empty at the last look, if nothing has been heard since
+        self.brpop_read = channel._brpop_read
+        channel._brpop_start = self.start
+        channel._brpop_read = channel.handlers["BRPOP"] = self.read
+        self.timer = hub.call_repeatedly(LOOK, self.empty.clear)
+
+    def try_out(self):
+        """Raises redis-py's ResponseError where Redis is older than 6.2 or does not let this user do it."""
+        connection, key = self.connection(), self.prefixed(PREFIX)
+        for command in (("EVAL", TAKE, 2, *self.unacked, 0), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
+            connection.send_command(*command)
+            connection.read_response()
+        connection.disconnect()
+
+    def close(self):
+        self.timer.cancel()
+        for bell in self.bells.values():
+            self.hub.remove(bell._sock)
+            bell.disconnect()
+
+    def connection(self):
+        pool = self.channel.pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        connection.connect()
+        return connection
+
+    def prefixed(self, key):
+        return self.channel.global_keyprefix + key
+
+    def lists(self):
+        channel = self.channel
+        queues = channel._queue_cycle.consume(len(channel.active_queues))
+        return [self.prefixed(channel._q_for_pri(name, step)) for step in channel.priority_steps for name in queues]
+
+    def start(self, timeout=None):
+        """Ask for a message if there may be one; kombu calls it at each turn of the loop in which it may take one."""
+        lists, channel = self.lists(), self.channel
+        if self.empty.issuperset(lists):
+            return
+        channel._in_poll = channel.client.connection
+        channel._brpop_sent_at = time.monotonic()
+        keys = [*self.unacked, *lists]
+        channel._in_poll.send_command("EVAL", TAKE, len(keys), *keys, time.time())
+
+    def read(self, **options):
+        """Deliver the message that Redis has given; if there was none, set the bells."""
+        try:
+            return self.brpop_read(**options)
+        except queue.Empty:
+            self.empty.update(self.lists())
+            for key in self.empty - self.set:
+                self.wait_for(key)
+            raise
+
+    def wait_for(self, key):
+        if key not in self.bells:
+            self.bells[key] = self.connection()
+            self.hub.add_reader(self.bells[key]._sock, self.heard, key)
+        self.bells[key].send_command("BLMOVE", key, key, "RIGHT", "RIGHT", 0, check_health=False)
+        self.set.add(key)
+
+    def heard(self, key):
+        self.bells[key].read_response()
+        self.set.discard(key)
+        self.empty.clear()
+
+
 @signals.worker_init.connect
 def prepare(sender, **_):
     """Name this worker's connections, by worker, boot and process, and add the step."""
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
-    sender.app.steps["consumer"].add(GiveBack)
+    sender.app.steps["consumer"].update({GiveBack, Take})
 
 
 @signals.worker_process_init.connect
