@@ -15,10 +15,7 @@ DEFAULT_LEVEL = "WARNING"
 TELLING_DONE = ("DEBUG", "INFO")
 TELLING_FAILED = ("DEBUG", "INFO", "WARNING", "ERROR")
 # celery/app/trace.py, celery/worker/request.py, celery/beat.py; 5.2 to 5.6
-DONE = re.compile(r"\bTask \S+\[\S+\] succeeded in ")
-FAILED = re.compile(
-    r"\bTask (?:\S+\[\S+\] (?:raised|INTERNAL ERROR)|handler raised error:) "
-)  # the last: killed, or too long
+ENDED = re.compile(r"\bTask (?:\S+\[\S+\] (?:(succeeded) in|raised|INTERNAL ERROR)|handler raised error:) ")
 SENDING = re.compile(r"\bScheduler: Sending due task (.+) \(\S+\)$")
 
 
@@ -61,12 +58,8 @@ class Part:
         text = line.text.rstrip()
         if self.is_beat and (found := SENDING.search(text)):
             self.sent[found[1]] = line.time
-        if not self.is_worker:
-            return
-        if DONE.search(text):
-            self.done[int(line.time)] += 1
-        elif FAILED.search(text):
-            self.failed[int(line.time)] += 1
+        if self.is_worker and (found := ENDED.search(text)):
+            (self.done if found[1] else self.failed)[int(line.time)] += 1
 
     def broker(self) -> str | None:
         """Its broker's address, of the command line or the environment; raises PermissionError.

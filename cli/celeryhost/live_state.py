@@ -12,7 +12,7 @@ LOG = 500  # lines
 # A host that tells nothing, in the column of the states.
 AWAY = {errors.UNREACHABLE: "UNREACHABLE", errors.DOWN: "DOWN", errors.DENIED: "DENIED"}
 CONNECTING = "CONNECTING"
-SORTS = ("name", "cpu", "memory", "uptime")  # by host and name, or the largest first
+SORTS = ("name", "state", "cpu", "memory", "uptime")  # host and name; what does not run first; the largest first
 
 Item = namedtuple("Item", "host row cpu memory")
 Item.__doc__ = """A line of the table: a status.Row and the history of its CPU and memory. A host that tells nothing is
@@ -73,12 +73,17 @@ class State:
         return Counts(len(self.samples) + len(self.away), away, len(states), states.count("RUNNING"))
 
     def items(self, sort: str, text: str) -> list[Item]:
-        """The lines of the table whose host, program or state holds `text`; `sort` is one of SORTS."""
+        """The lines of the table whose host, program or state holds `text`; `sort` is one of SORTS.
+
+        Hosts that tell nothing come first in any order.
+        """
         found = [item for item in self._all() if _holds(text, item.host, item.row.name, item.row.state)]
-        if sort == "name":
-            return sorted(found, key=lambda item: (item.host, item.row.name))
-        found.sort(key=lambda item: getattr(item.row, sort) or 0, reverse=True)
-        return found
+        found.sort(key=lambda item: (item.host, item.row.name))
+        if sort == "state":
+            found.sort(key=lambda item: item.row.state == "RUNNING")
+        elif sort != "name":
+            found.sort(key=lambda item: getattr(item.row, sort) or 0, reverse=True)
+        return sorted(found, key=lambda item: item.row.name != "")
 
     def apps(self, items: list[Item]) -> list[App]:
         """The apps that the items have a program of."""
@@ -98,7 +103,7 @@ class State:
     def _all(self):
         for host, failure in self.away.items():
             state = CONNECTING if failure is None else AWAY.get(failure.code, "FAILED")
-            said = None if failure is None else str(failure).removeprefix(f"{host}: ")
+            said = "no answer yet" if failure is None else str(failure).removeprefix(f"{host}: ")
             yield Item(host, _row(name="", state=state, error=said), (), ())
         for host, sample in self.samples.items():
             for program in sample["programs"]:

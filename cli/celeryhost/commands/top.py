@@ -55,15 +55,16 @@ def _view(target, programs, interval: float) -> int:
         raise Failure("the view needs Textual 2.1 or later, which is not here", FAILED, TEXTUAL) from None
     _check_terminal(*LEAST)
     feed = Feed(target)
+    view = Top(feed, programs, interval)
     try:
-        outcome = Top(feed, programs, interval).run(mouse=False)
+        outcome = view.run(mouse=False)
     finally:
         feed.close()
     if feed.under_way:
         print(f"celeryhost: {', '.join(map(plain, sorted(feed.under_way)))} goes on; see celeryhost status")
     if isinstance(outcome, Failure):
         raise outcome
-    return outcome or OK
+    return outcome or view.return_code or OK
 
 
 def _check_terminal(columns: int, lines: int) -> None:

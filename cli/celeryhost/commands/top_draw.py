@@ -45,11 +45,9 @@ def screen(state: State, view: View, width: int, height: int) -> list[Text]:
     room -= there.stop - there.start + 1
     lines = [_title(state, view, now, width)]
     if apps:
-        title = _part("APP", here, apps)
-        lines += [Text(" ") + line for line in table(_app_columns(apps[here], title, view, several, now), width - 1)]
-    title = _part("PROGRAM", there, items)
-    lines += _programs(items[there], title, view, several, width)
-    lines.append(Text(f" {'─' * (width - 1)}", style="dim"))
+        lines += [Text(" ") + line for line in table(_app_columns(apps[here], view, several, now), width - 1)]
+    lines += _programs(items[there], view, several, width)
+    lines.append(_rule({"apps": (here, apps), "programs": (there, items)}, width))
     lines += _log(state.lines(view.filter, room - 1), room - 1, several, width)
     lines.append(_foot(view, width))
     return lines
@@ -74,9 +72,15 @@ def _window(found: list, count: int, place: int) -> slice:
     return slice(start, min(start + count, len(found)))
 
 
-def _part(title: str, shown: slice, found: list) -> str:
-    whole = shown.stop - shown.start == len(found)
-    return title if whole else f"{title} {shown.start + 1}-{shown.stop} of {len(found)}"
+def _rule(parts: dict, width: int) -> Text:
+    """The line above the logs, which says what part of the lists above it is shown, where that is not all."""
+    said = [
+        f"{name} {shown.start + 1}-{shown.stop} of {len(found)} "
+        for name, (shown, found) in parts.items()
+        if shown.stop - shown.start < len(found)
+    ]
+    text = "".join(f"── {part}" for part in said)
+    return Text(f" {text.ljust(width - 1, '─')}", style="dim")
 
 
 def _title(state: State, view: View, now: float, width: int) -> Text:
@@ -95,10 +99,10 @@ def _title(state: State, view: View, now: float, width: int) -> Text:
     return fit(text, width - 9).append(time.strftime(" %H:%M:%S", time.localtime(now)), style="not bold")
 
 
-def _app_columns(apps: list[App], title: str, view: View, several: bool, now: float) -> list[Column]:
+def _app_columns(apps: list[App], view: View, several: bool, now: float) -> list[Column]:
     columns = [
         Column("HOST", [Text(plain(app.host)) for app in apps]),
-        Column(title, [Text(plain(app.data["app"])) for app in apps]),
+        Column("APP", [Text(plain(app.data["app"])) for app in apps]),
         Column("WAITING", [_count(_waiting(app.data)) for app in apps], "number"),
         Column("", [_graph(app.waiting, "waiting", view) for app in apps], "graph"),
         Column("DONE/MIN", [_count(app.data["done"]) for app in apps], "number"),
@@ -152,11 +156,11 @@ def _named(when: str, sent: list, whole: bool) -> str:
     return f"{when} {plain(sent[1])}" if whole else when
 
 
-def _programs(items: list[Item], title: str, view: View, several: bool, width: int) -> list[Text]:
+def _programs(items: list[Item], view: View, several: bool, width: int) -> list[Text]:
     rows = [item.row for item in items]
     columns = [
         Column("HOST", [Text(cut(plain(item.host), width // 5)) for item in items]),
-        Column(title, [Text(cut(plain(row.name), width // 4)) for row in rows]),
+        Column("PROGRAM", [Text(cut(plain(row.name), width // 4)) for row in rows]),
         Column("STATE", [Text(row.state, style=STATES.get(row.state, "red")) for row in rows]),
         Column("PID", [Text(str(row.pid or "")) for row in rows], "number", 5),
         Column("UPTIME", [Text(duration(row.uptime)) for row in rows], "number", 7),

@@ -32,14 +32,20 @@ MOST_FOLLOWED = 5000
 ASKING = {"s": "start", "x": "stop", "r": "restart"}
 MOVES = {"down": 1, "j": 1, "up": -1, "k": -1, "pagedown": 10, "pageup": -10, "home": -1 << 20, "end": 1 << 20}
 ASCII_BARS = "_.:-=+*#"
+ASCII_LINES = str.maketrans("─…", "-.")
 FEW_CHARACTERS = ("linux", "vt", "ansi", "cons")  # terminals whose fonts have no bars
 
 
-def bars() -> str:
-    """The characters of graphs that this terminal can show."""
+def is_rich() -> bool:
+    """Whether this terminal can show more than ASCII."""
     encoding = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "").upper()
-    is_utf8 = encoding.endswith(("UTF-8", "UTF8"))
-    return BARS if is_utf8 and not os.environ.get("TERM", "").startswith(FEW_CHARACTERS) else ASCII_BARS
+    return encoding.endswith(("UTF-8", "UTF8")) and not os.environ.get("TERM", "").startswith(FEW_CHARACTERS)
+
+
+def in_ascii(line: Text) -> Text:
+    """A line with nothing but ASCII, as wide as before."""
+    text = line.plain.translate(ASCII_LINES).encode("ascii", "replace").decode()
+    return fit(Text(text, line.style, spans=line.spans), line.cell_len)
 
 
 class Canvas(Widget):
@@ -121,7 +127,8 @@ class Top(App):
         self.feed = feed
         self.argv = ["top", f"--interval={interval:g}", "--", *programs]
         self.state = State(feed.hosts)
-        self.view = View(bars=bars())
+        self.is_rich = is_rich()
+        self.view = View(bars=BARS if self.is_rich else ASCII_BARS)
         self.question: tuple | None = None  # (command, host, program) that a y would begin
         self.followed: Followed | None = None
 
@@ -139,6 +146,8 @@ class Top(App):
 
     def look(self) -> None:
         """Take in what has come, and draw if anything has."""
+        if self.followed and not self.followed.is_mounted:
+            return  # there is nothing yet to write into
         news = [self.take(*new) for new in self.feed.news()]
         if failure := self.state.hopeless():
             self.exit(failure)
@@ -171,6 +180,7 @@ class Top(App):
         else:
             self.move(0)
             lines = screen(self.state, self.view, width, height)
+        lines = lines if self.is_rich else [in_ascii(line) for line in lines]
         self.screen_stack[0].query_one(Canvas).show(lines)
 
     def say(self, text: str) -> None:
@@ -224,9 +234,10 @@ class Top(App):
         self.exit(OK)
 
     def move(self, by: int) -> None:
-        """Choose another line; the first one where the chosen one is gone."""
+        """Choose another line; the first program where the chosen one is gone."""
         keys = [key(item) for item in self.state.items(self.view.sort, self.view.filter)]
-        place = keys.index(self.view.chosen) if self.view.chosen in keys else 0
+        first = next((place for place, (_, program) in enumerate(keys) if program), 0)
+        place = keys.index(self.view.chosen) if self.view.chosen in keys else first
         self.view = self.view._replace(chosen=keys[max(0, min(place + by, len(keys) - 1))] if keys else None)
 
     def chosen(self) -> tuple[str, str] | None:
@@ -263,4 +274,5 @@ class Top(App):
     def unfollow(self) -> None:
         self.followed.talk.close()
         self.followed = None
+        self.look()  # what is left of it is not for the next log
         self.pop_screen()
