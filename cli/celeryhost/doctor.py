@@ -45,7 +45,7 @@ CHECKS = (
     Check("settings", APP, project.settings, "nothing is brought in from outside"),
     Check("broker", APP, messages.broker, "answers"),
     Check("results", APP, messages.results, "answers"),
-    Check("mysql", APP, project.mysql, "no django_celery_results with long keys on MySQL"),
+    Check("mysql", APP, project.mysql, "no MySQL, or its indexes take what the Django extensions need"),
     Check("worker", APP, messages.workers, "no worker on this host"),
     Check("queue", APP, messages.queues, "no queue"),
     Check("grace", APP, programs.grace, "no worker on this host"),

@@ -1,4 +1,5 @@
-"""Tell what a project's Celery app is and sees. Runs in the project's own Python, beside task_script.py (see there).
+"""Tell what a project's Celery app is and sees. Runs in the project's own Python, beside task_script.py (see there) and
+mysql_script.py.
 
 The request, besides `app`, `options` and `settings`:
 
@@ -18,6 +19,7 @@ import os
 import time
 from datetime import datetime, timezone
 
+from . import mysql_script
 from .task_script import asked, brought_in, described, destination, load, one_line
 from .task_script import main as respond
 
@@ -158,8 +160,10 @@ def workers(app, request, broker, **_) -> dict:
     return found
 
 
-def epoch(text: str) -> float:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+def epoch(moment) -> float:
+    """Of a datetime, or one in ISO 8601; without a time zone it is taken for UTC, as beat does."""
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
@@ -242,12 +246,20 @@ def beat(app, request, **_) -> dict:
         found["refused"] = described(error)
         return found
     found["entries"] = len(entries)
+    found["crontab_zone"] = crontab_zone() if found["in_database"] else None
     found["unread"] = 0 if found["in_database"] else unread(found.get("installed", ()))
     found["late"] = late(entries)
     return found
 
 
 DATABASE = "django_celery_beat.schedulers:DatabaseScheduler"
+
+
+def crontab_zone() -> str:
+    """The time zone of a crontab that is made in the Django admin and names none."""
+    from django_celery_beat.models import CrontabSchedule
+
+    return str(CrontabSchedule._meta.get_field("timezone").get_default())
 
 
 def unread(installed) -> int:
@@ -285,7 +297,9 @@ def in_database(given):
     from django_celery_beat.models import PeriodicTask
 
     for task in PeriodicTask.objects.enabled():
-        moments = [given["sent"].get(task.name), given["since"], task.last_run_at and task.last_run_at.timestamp()]
+        # One that has never run is reckoned from when it was made, as beat does, and none from before its start.
+        moments = [given["sent"].get(task.name), given["since"]]
+        moments += [epoch(moment) for moment in (task.last_run_at or task.date_changed, task.start_time) if moment]
         yield task.name, task.schedule, max((moment for moment in moments if moment), default=None)
 
 
@@ -300,12 +314,15 @@ def django(**_) -> dict:
         "django_timezone": settings.TIME_ZONE,
         "use_tz": settings.USE_TZ,
         "tz_aware": getattr(settings, "DJANGO_CELERY_BEAT_TZ_AWARE", True),
-        "engines": [str(database.get("ENGINE")) for database in settings.DATABASES.values()],
-        "task_id_max_length": getattr(settings, "DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH", 255),
     }
 
 
-SECTIONS = (brought, broker, results, limits, workers, queues, beat, django)
+def mysql(**_) -> dict:
+    """What of the Django extensions' tables MySQL would not index, see mysql_script.py."""
+    return {"too_long": mysql_script.too_long() if os.environ.get("DJANGO_SETTINGS_MODULE") else None}
+
+
+SECTIONS = (brought, broker, results, limits, workers, queues, beat, django, mysql)
 
 
 def main() -> None:

@@ -162,15 +162,26 @@ def scheduler(host: Host, app: App):
 
 
 def zone(host: Host, app: App):
-    """https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones"""
+    """https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones
+
+    Without USE_TZ, as seen with django-celery-beat 2.9: a new entry in Asia/Seoul first ran 9 hours late, one in
+    America/New_York at once.
+    """
     part, found = _beat(app), section(app, "beat")
-    django = found.get("django_timezone")
-    if django and not found["use_tz"] and found["tz_aware"] and found.get("in_database"):
+    django, stored = found.get("django_timezone"), found.get("in_database")
+    if django and not found["use_tz"] and found["tz_aware"] and stored:
         yield warn(
             part.name,
             "can't compare offset-naive and offset-aware datetimes, or tasks some hours late",
             "USE_TZ is False and DJANGO_CELERY_BEAT_TZ_AWARE is not",
-            "set DJANGO_CELERY_BEAT_TZ_AWARE = False",
+            "set USE_TZ = True, or else DJANGO_CELERY_BEAT_TZ_AWARE = False",
+        )
+    elif django and not found["use_tz"] and django != "UTC" and stored:
+        yield warn(
+            part.name,
+            "a new entry of the Django admin first runs hours late, or at once",
+            f"USE_TZ is False, and django-celery-beat takes the moment when it was made, in {django}, for one in UTC",
+            "set USE_TZ = True",
         )
     elif django and django != found["timezone"]:
         yield warn(
@@ -178,6 +189,14 @@ def zone(host: Host, app: App):
             "crontabs fire at the wrong hour",
             f"Celery's timezone is {found['timezone']}, Django's TIME_ZONE {django}",
             f"set timezone = {django!r} (CELERY_TIMEZONE)",
+        )
+    elif found.get("crontab_zone") not in (None, found["timezone"]):
+        yield warn(
+            part.name,
+            "a crontab of the Django admin fires at the wrong hour",
+            f"its form begins with time zone {found['crontab_zone']}, and Celery's is {found['timezone']}",
+            f"choose the zone in the form, or set CELERY_TIMEZONE = {found['timezone']!r} in Django's settings and let "
+            "the app read them: app.config_from_object('django.conf:settings', namespace='CELERY')",
         )
     else:
         yield ok(part.name, found["timezone"])

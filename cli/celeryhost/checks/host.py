@@ -6,7 +6,7 @@ import os
 from collections import namedtuple
 from shlex import split
 
-from .. import conffile, doctor_script, locate, task_script, tasks
+from .. import conffile, doctor_script, locate, mysql_script, task_script, tasks
 from ..active import option
 from ..errors import DENIED, UNKNOWN, Failure
 from ..programs import near
@@ -76,7 +76,8 @@ class App:
             "instead": {setting: tasks.value(text) for setting, text in given.items() if text},
             "beat": self._beat() if self.beats else None,
         }
-        return tasks.ask(part.read, request, PROBE_SECONDS + tasks.START_SECONDS, task_script, doctor_script)
+        scripts = (task_script, mysql_script, doctor_script)
+        return tasks.ask(part.read, request, PROBE_SECONDS + tasks.START_SECONDS, *scripts)
 
     @property
     def probe(self) -> dict:

@@ -6,12 +6,13 @@ import ast
 import json
 import os
 
-from .. import conffile
+from .. import conffile, mysql_script
 from ..active import option
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import App, Host
+from .messages import section
 
 # Gone with Celery 4 and 5, and where it is now.
 # https://docs.celeryq.dev/en/stable/history/whatsnew-5.0.html, …/whatsnew-4.0.html
@@ -186,17 +187,7 @@ def _written(value) -> str:
 
 
 def mysql(host: Host, app: App):
-    """https://django-celery-results.readthedocs.io/en/latest/getting_started.html: a key may have 767 bytes there, and
-    its default of 255 characters of utf8mb4 has 1020."""
-    django = app.probe["django"]
-    if "error" in django:
-        raise Skip(django["error"])
-    if "django_celery_results" not in django.get("installed", ()):
-        return
-    if any("mysql" in engine for engine in django["engines"]) and django["task_id_max_length"] > 191:
-        yield fail(
-            app.name,
-            "(1071, 'Specified key was too long; max key length is 767 bytes')",
-            f"django_celery_results on MySQL makes an index on a task_id of {django['task_id_max_length']} characters",
-            "set DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191 in the settings, then migrate",
-        )
+    """Before `migrate` finds out; see mysql_script.py."""
+    found = section(app, "mysql")["too_long"]
+    if found:
+        yield fail(app.name, mysql_script.SYMPTOM, mysql_script.cause(found), f"{found['fix']}, then migrate")
