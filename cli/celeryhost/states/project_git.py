@@ -30,7 +30,8 @@ class Checkout:
         """Output of git, or None when it failed and may."""
         code, output = run(self.owner, "git", *words, cwd=self.dest, environment=ENVIRONMENT)
         if code and fail:
-            raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {last_line(output)}")
+            cause = output.partition("fatal: Could not read from remote repository")[0]  # then comes general advice
+            raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {last_line(cause or output)}")
         return None if code else output.strip()
 
     def head(self):
