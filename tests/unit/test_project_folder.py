@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 
 import pytest
+from celeryhost.app_states import source_files as files
 
 
-@pytest.fixture(scope="module")
-def files(root):
-    pytest.importorskip("ansible")
-    path = root / "roles/project/action_plugins/project_folder.py"
-    spec = importlib.util.spec_from_file_location("project_folder", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.files
-
-
-def test_files_links_and_modes(files, tmp_path):
+def test_files_links_and_modes(tmp_path):
     (tmp_path / "app").mkdir()
     (tmp_path / "app/models.py").write_text("x")
     (tmp_path / "manage.py").write_text("x")
@@ -41,13 +31,13 @@ def test_files_links_and_modes(files, tmp_path):
         "a.pyc",
     ],
 )
-def test_what_stays_here(files, tmp_path, name):
+def test_what_stays_here(tmp_path, name):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     assert files(str(tmp_path)) == {}
 
 
-def test_a_virtual_environment_of_any_name_stays_here(files, tmp_path):
+def test_a_virtual_environment_of_any_name_stays_here(tmp_path):
     (tmp_path / "my-env/lib").mkdir(parents=True)
     (tmp_path / "my-env/pyvenv.cfg").touch()
     (tmp_path / "my-env/lib/a.py").touch()

@@ -20,4 +20,6 @@ def serve(ansible_module, state, arguments=lambda module: module.params, **optio
         problem, result = str(failure), getattr(failure, "result", {})
     if problem:  # said out here, since fail_json makes a traceback of an exception that is being handled
         module.fail_json(msg=problem, **result)
+    for warning in result.pop("warnings", ()):
+        module.warn(warning)
     module.exit_json(**result)

@@ -12,10 +12,10 @@ ARGUMENTS = {"candidates": {"type": "list", "elements": "str", "default": []}}
 
 
 def distribution(path="/etc/os-release"):
-    """(name, version) as os-release(5) has them, `debian` and `13`."""
+    """(name, version) as os-release(5) has them, `Debian` and `13`."""
     with open(path, encoding="utf-8", errors="replace") as release:
         fields = dict(line.rstrip().split("=", 1) for line in release if "=" in line)
-    return fields.get("ID", "?").strip('"'), fields.get("VERSION_ID", "0").strip('"')
+    return fields.get("ID", "?").strip('"').capitalize(), fields.get("VERSION_ID", "0").strip('"')
 
 
 def installed(path="/var/lib/dpkg/status"):
@@ -110,5 +110,4 @@ def bring(params, check):
         "free_mb": free,
         "memory_mb": memory_mb(),
         "listening": listening(),
-        "sudo_user": os.environ.get("SUDO_USER", ""),
     }

@@ -6,6 +6,7 @@ import grp
 import pwd
 
 from ..preflight import app_problems
+from . import project_virtualenv
 
 ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "required": True, "no_log": False}}
 
@@ -19,4 +20,5 @@ def bring(params, check):
         except KeyError:
             groups[app["name"]] = app["user"]
             missing.append(app["user"])
-    return {"changed": False, "problems": problems, "groups": groups, "missing": missing}
+    revisions = {app["name"]: project_virtualenv.stamp(app["virtualenv"]) for app in params["apps"]}
+    return {"changed": False, "problems": problems, "groups": groups, "missing": missing, "revisions": revisions}

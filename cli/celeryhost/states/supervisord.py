@@ -114,6 +114,8 @@ def bring(params, check):
     if due and wanted:
         supervisor.call("restart")
         found = await_new(params, params["timeout"])
-    outsiders, unknown = outside(params["group"], params["members"])
+    user = os.environ.get("SUDO_USER", "root")
+    members = [user if name == "$SUDO_USER" else name for name in params["members"]]
+    outsiders, unknown = outside(params["group"], [name for name in members if name != "root"])
     complete = os.path.exists("/opt/supervisor/installed")
     return {"changed": bool(due), **found, "pip": complete, "outsiders": outsiders, "unknown": unknown}

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 # The package lies beside roles/, in a checkout as in the installed wheel.
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-from celeryhost.apps import FILTERS
+from celeryhost import app_states, apps
 from celeryhost.errors import Failure
 
 
@@ -34,4 +34,4 @@ class FilterModule:
 
     def filters(self) -> dict:
         """Name and function of each filter."""
-        return {name: _as_filter(function) for name, function in FILTERS.items()}
+        return {name: _as_filter(function) for name, function in (apps.FILTERS | app_states.FILTERS).items()}

@@ -27,13 +27,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-candidates: {description: "Upstream version for each package asked for, empty when apt knows none.", type: dict}
+candidates:
+  description: Upstream version of each package asked for that is not installed, empty when apt knows none.
+  type: dict
 installed: {description: Names of the installed packages., type: list}
 interrupted: {description: Whether dpkg was killed half way., type: bool}
 free_mb: {description: "MB free in / and /var.", type: dict}
 memory_mb: {description: "MB of memory, or the control group's limit when that is lower.", type: int}
 listening: {description: "The process behind each listening TCP port, `?` when it can't be seen.", type: dict}
-sudo_user: {description: Who came in and became root with sudo; empty for a root login., type: str}
+distribution: {description: "Its name, as Debian.", type: str}
+distribution_version: {description: "Its version, as 13.", type: str}
+python: {description: Version of the Python that looked., type: str}
+systemd: {description: Whether systemd is its init., type: bool}
 """
 
 if __name__ == "__main__":

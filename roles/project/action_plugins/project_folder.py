@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
 import tarfile
 import tempfile
+from pathlib import Path
 
 from ansible.plugins.action import ActionBase
 
-FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
-CACHES = ("_cache",)
-FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-
-def files(src: str) -> dict[str, str]:
-    """For each file below `src`, by its path there: its SHA-256, after an `x` if executable; `->` and a link's target.
-
-    Left out are version control, virtual environments (wherever a pyvenv.cfg is), caches and SQLite's databases,
-    which on the host hold the host's own data. Raises OSError for a file that can't be read.
-    """
-    found = {}
-    for folder, folders, names in os.walk(src):
-        keep = [name for name in folders if name not in FOLDERS and not name.endswith(CACHES)]
-        folders[:] = sorted(name for name in keep if not os.path.exists(os.path.join(folder, name, "pyvenv.cfg")))
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in sorted([*names, *links]):
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                found[os.path.relpath(path, src)] = f"->{os.readlink(path)}"
-            elif os.path.isfile(path) and not name.endswith(FILES):
-                with open(path, "rb") as file:
-                    digest = hashlib.sha256(file.read()).hexdigest()
-                    executable = os.fstat(file.fileno()).st_mode & 0o100
-                found[os.path.relpath(path, src)] = f"x{digest}" if executable else digest
-    return found
+from celeryhost.app_states import source_files
 
 
 class ActionModule(ActionBase):
@@ -46,7 +24,7 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         src = str(arguments["src"])
         try:
-            arguments["files"] = files(src)
+            arguments["files"] = source_files(src)
             found = self._execute_module("project_folder", arguments, task_vars=task_vars)
             if found.get("failed") or not found.get("changed") or self._task.check_mode:
                 return result | found

@@ -16,7 +16,11 @@ options:
   config: {description: Its configuration file., type: path, required: true}
   programs: {description: The folder of its programs' files., type: path, required: true}
   group: {description: The group that may use it., type: str, required: true}
-  members: {description: Users who should be in that group., type: list, elements: str, default: []}
+  members:
+    description: Users who should be in that group; C($SUDO_USER) is the one who became root with sudo, if anyone.
+    type: list
+    elements: str
+    default: []
   restart: {description: "See that it runs, and restart it when O(config) is newer.", type: bool, default: false}
   timeout: {description: Seconds that its programs may take to stop., type: int, default: 360}
 author: celeryhost

@@ -1,0 +1,141 @@
+"""What an app's description asks of a host, as questions for states/look.py: filters of the roles, on the controller.
+
+Each question is [state, arguments], the arguments those of the task in roles/project that mends it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from . import apps
+from .errors import USAGE, Failure
+from .preflight import project_problems
+from .states.look import digest
+
+# What the preflight on the host reads; the rest of a description, above all its environment, stays here.
+LOOKED_AT = (
+    *("name", "user", "data", "logs", "source_kind", "checkout", "directory", "python", "virtualenv", "requirements"),
+    *("app", "extensions"),
+)
+FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
+CACHES = ("_cache",)
+FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
+
+
+def source_files(src: str) -> dict[str, str]:
+    """For each file below `src`, by its path there: its SHA-256, after an `x` if executable; `->` and a link's target.
+
+    Left out are version control, virtual environments (wherever a pyvenv.cfg is), caches and SQLite's databases,
+    which on the host hold the host's own data. Raises OSError for a file that can't be read.
+    """
+    found = {}
+    for folder, folders, names in os.walk(src):
+        keep = [name for name in folders if name not in FOLDERS and not name.endswith(CACHES)]
+        folders[:] = sorted(name for name in keep if not os.path.exists(os.path.join(folder, name, "pyvenv.cfg")))
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in sorted([*names, *links]):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                found[os.path.relpath(path, src)] = f"->{os.readlink(path)}"
+            elif os.path.isfile(path) and not name.endswith(FILES):
+                with open(path, "rb") as file:
+                    digest = hashlib.sha256(file.read()).hexdigest()
+                    executable = os.fstat(file.fileno()).st_mode & 0o100
+                found[os.path.relpath(path, src)] = f"x{digest}" if executable else digest
+    return found
+
+
+def source_problems(described: list[dict]) -> list[str]:
+    """What is wrong with the folders that are to be brought from here, one line each."""
+    return [
+        problem
+        for app in described
+        if app["source_kind"] == "folder"
+        for problem in project_problems(app, os.path.normpath(os.path.join(app["source"], app["subfolder"])), "source")
+    ]
+
+
+def questions(described: list[dict]) -> dict[str, list]:
+    """What is asked before anything changes. Raises Failure for a source that can't be read."""
+    asked = {"project": ["project_look", {"apps": [{key: app[key] for key in LOOKED_AT} for app in described]}]}
+    for app in described:
+        if app["source_kind"]:
+            asked[f"{app['name']} code"] = _code(app)
+        environment = f"/etc/celeryhost/{app['name']}.env"
+        known = {"app": app, "environment_file": environment, "migrations": app["migrate"]}
+        asked[f"{app['name']} loads"] = ["celery_app", known]
+    return asked
+
+
+def comparison(described: list[dict], groups: dict, broker_url: str, redis_version: str) -> dict[str, list]:
+    """What is asked once the answers to `questions` are there; the other arguments come from them and from Redis."""
+    asked = {
+        "project places": ["owned_paths", {"folders": apps.code_places(described, groups)}],
+        "project files": ["install_files", apps.environment_files(described, groups, broker_url)],
+    }
+    for app in described:
+        requirements = app["requirements"]
+        asked[f"project {app['name']} virtualenv"] = [
+            "project_virtualenv",
+            {
+                "path": app["virtualenv"],
+                "directory": app["directory"],
+                "owner": app["user"],
+                "python": app["python"],
+                "system_site_packages": app["system_site_packages"],
+                "requirements": requirements if isinstance(requirements, list) else None,
+                "extensions": [module.replace("_", "-") for module in app["extensions"]],
+                "managed": requirements is not False,
+                "redis_version": redis_version,
+            },
+        ]
+    return asked
+
+
+def differs(described: list[dict], answers: dict) -> bool:
+    """Whether the answers to `questions` already say that role project has something to do."""
+    codes = [answers.get(f"{app['name']} code", {"changed": False}) for app in described]
+    loads = [answers[f"{app['name']} loads"] for app in described]
+    return bool(
+        answers["project"]["missing"]
+        or any(code["changed"] for code in codes)
+        or any("failed" in loaded or loaded["pending"] for loaded in loads)
+    )
+
+
+def due(answers: dict, comparison: dict) -> list[str]:
+    """The roles that have something to do, by the answers to what was compared; the last one proves that all works."""
+    roles = {name.partition(" ")[0] for name in comparison if answers[name]["changed"]}
+    return [*sorted(roles - {"celery"}), "celery"] if roles else []
+
+
+def releases(described: list[dict], answers: dict) -> dict[str, str]:
+    """As apps.releases, from the answers to `questions`."""
+    codes = [answers.get(f"{app['name']} code", {}) for app in described]
+    revisions = answers.get("project", {}).get("revisions", {})
+    environments = [{"revision": revisions.get(app["name"])} for app in described]
+    return apps.releases(described, codes, environments)
+
+
+FILTERS = {
+    "celeryhost_digest": digest,
+    "celeryhost_due": due,
+    "celeryhost_project_questions": questions,
+    "celeryhost_project_comparison": comparison,
+    "celeryhost_project_differs": differs,
+    "celeryhost_source_problems": source_problems,
+    "celeryhost_known_releases": releases,
+}
+
+
+def _code(app: dict) -> list:
+    if app["source_kind"] == "git":
+        known = {"repo": app["source"], "version": app["version"]}
+        return ["project_git", known | {"dest": app["checkout"], "owner": app["user"]}]
+    try:
+        files = source_files(app["source"])
+    except OSError as error:
+        raise Failure(f"source of app {app['name']}: {error.filename}: {error.strerror}", USAGE) from None
+    known = {"src": app["source"], "files": files, "record": f"/etc/celeryhost/{app['name']}.files"}
+    return ["project_folder", known | {"dest": app["checkout"], "owner": app["user"]}]

@@ -1,0 +1,88 @@
+"""Whether a project's Celery app loads, in its own Python and with the environment its worker will have."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+
+from ..account import last_line, run
+from ..errors import Failure
+from ..preflight import not_installed
+from .install_files import read
+from .project_migrations import pending_of
+
+ARGUMENTS = {
+    "app": {"type": "dict", "required": True, "no_log": False},
+    "environment": {"type": "dict", "default": {}, "no_log": True},
+    "environment_file": {"type": "path"},
+    "migrations": {"type": "bool", "default": False},
+}
+
+# With -c the first place of modules is the working directory, as for `celery -A`. One Python for both questions: on a
+# small board it takes seconds to import Django and Celery.
+SCRIPT = """
+import contextlib, difflib, io, json, runpy, sys
+from celery.app.defaults import flatten, NAMESPACES
+from celery.app.utils import find_app
+name, settings, extensions, migrations = json.loads(sys.argv[1])
+plan = io.StringIO()
+if migrations:
+    sys.argv[:] = ["manage.py", "showmigrations", "--plan"]
+    with contextlib.redirect_stdout(plan):
+        runpy.run_path("manage.py", run_name="__main__")
+app = find_app(name)
+absent = []
+if extensions:
+    import django
+    from django.conf import settings as project
+    installed = {name.partition(".")[0] for name in project.INSTALLED_APPS}
+    absent = [module for module in extensions if module not in installed]
+    django.setup()
+options = dict(app.conf.broker_transport_options or {})
+known = {key for key, option in flatten(NAMESPACES)}
+near = {key: difflib.get_close_matches(key, known, 2) for key in settings if key not in known}
+broker = app.connection_for_write().transport_cls
+found = {"options": options, "near": near, "absent": absent, "broker": broker, "plan": plan.getvalue()}
+print("\\n" + json.dumps(found))
+"""
+
+
+def bring(params, check):
+    app = params["app"]
+    name, python = app["name"], f"{app['virtualenv']}/bin/python"
+    nothing = {"changed": False, "transport_options": {}, "pending": []}
+    if check and not os.access(python, os.X_OK):
+        return nothing
+    settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
+    question = [app["app"], settings, list(app["extensions"]), params["migrations"]]
+    try:
+        code, output = run(
+            app["user"],
+            *(python, "-c", SCRIPT, json.dumps(question)),
+            cwd=app["directory"],
+            environment=params["environment"] or variables(params["environment_file"]),
+        )
+    except (KeyError, OSError) as error:
+        if check:
+            return nothing
+        message = f"virtualenv of app {name} is {app['virtualenv']!r}: {error}"
+        raise Failure(message, fix="name one with Celery in it") from None
+    if code:
+        raise Failure(
+            f"app of app {name} is {app['app']!r}, which does not load in {app['directory']}: {last_line(output)}",
+            fix=f"try it there: {app['virtualenv']}/bin/celery -A {app['app']} report",
+        )
+    found = json.loads(output.splitlines()[-1])
+    for extension in found["absent"]:
+        raise Failure(not_installed(extension, app["extensions"][extension], "INSTALLED_APPS does not have it"))
+    for key, close in found["near"].items():
+        fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
+        raise Failure(f"settings of app {name}: Celery has no setting {key!r}", fix=fix)
+    return {"changed": False, "transport_options": found["options"], "pending": pending_of(found["plan"])}
+
+
+def variables(path):
+    """What a file of lines `NAME='value'` (apps.shell_environment) holds; nothing when it is not there."""
+    lines = (read(path) or "").splitlines() if path else []
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line))

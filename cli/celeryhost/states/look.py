@@ -1,0 +1,78 @@
+"""Many questions about a host, answered at once: what each state (see __init__.py) would change, in one process.
+
+On a host that has this package as the controller has it, its own Python answers, with everything compiled; on any other
+Ansible brings the package along, which takes several times as long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from ..errors import Failure
+from . import (
+    celery_app,
+    install_files,
+    machine_facts,
+    owned_paths,
+    password_file,
+    project_folder,
+    project_git,
+    project_look,
+    project_virtualenv,
+    redis_server,
+    standing,
+    status,
+    supervisor_programs,
+    supervisord,
+)
+
+STATES = {
+    state.__name__.rpartition(".")[2]: state
+    for state in (
+        *(celery_app, install_files, machine_facts, owned_paths, password_file, project_folder, project_git),
+        *(project_look, project_virtualenv, redis_server, standing, status, supervisor_programs),
+        supervisord,
+    )
+}
+AT_ONCE = 4  # questions: most wait for a disk or for another process
+
+
+def look(questions: dict) -> dict:
+    """{name: the result of a state under `check`, or {"failed": why}} for {name: [state, arguments]}."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(questions, pool.map(_answer, questions.values()), strict=True))
+
+
+def digest(folder: str) -> str:
+    """Changes with the Python files below `folder`."""
+    texts = hashlib.sha256()
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(set(folders) - {"_ansible", "__pycache__"})
+        for name in sorted(name for name in names if name.endswith(".py")):
+            path = os.path.join(here, name)
+            with open(path, "rb") as file:
+                texts.update(f"{os.path.relpath(path, folder)}\0".encode() + file.read() + b"\0")
+    return texts.hexdigest()
+
+
+def main() -> None:
+    """Answer the questions on stdin if `package` there is the digest of this package; else say nothing but {}."""
+    asked = json.load(sys.stdin)
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    json.dump(look(asked["questions"]) if digest(here) == asked["package"] else {}, sys.stdout)
+
+
+def _answer(question) -> dict:
+    name, given = question
+    state = STATES[name]
+    defaults = {key: argument.get("default") for key, argument in state.ARGUMENTS.items()}
+    try:
+        answer = state.bring(defaults | given, True)
+    except Failure as failure:
+        return {"changed": True, "failed": str(failure)}
+    answer.pop("diff", None)  # of use only to the task that mends, and it may hold what is secret
+    return answer

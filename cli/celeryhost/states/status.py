@@ -1,0 +1,15 @@
+"""The table of `celeryhost status`, for the last words of a run."""
+
+from __future__ import annotations
+
+from .. import locate
+from ..commands import status_view
+from ..rpc import Supervisor
+from ..status import look
+
+ARGUMENTS = {"config": {"type": "path", "required": True}}
+
+
+def bring(params, check):
+    rows = look(Supervisor(locate.find(params["config"])), ()).rows
+    return {"changed": False, "lines": status_view.lines(rows)}
