@@ -48,7 +48,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
     copy, check, provision, status = readme("on a laptop")
 
     laptop(copy, tmp_path)
-    fill_in(tmp_path / "inventory" / "mine", board)
+    fill_in(tmp_path / "inventory" / "mine", board, **repository(board, tmp_path / "examples" / "mysite"))
     before = files(board)
     laptop(check, tmp_path)
     assert files(board) == before
@@ -65,7 +65,8 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
 
     hosts.unlink()
     laptop("./celeryhost unprovision -i inventory/mine --yes", tmp_path)
-    left = board.ssh("ls /etc/supervisor/conf.d /srv/mysite; dpkg -l redis-server supervisor | grep ^ii", check=False)
+    look = "ls /etc/supervisor/conf.d /srv/mysite/backend; dpkg -l redis-server supervisor | grep ^ii"
+    left = board.ssh(look, check=False)
     assert "celery" not in left.stdout
     assert "manage.py" in left.stdout, "code stays"
     assert "ii" not in left.stdout.split()
@@ -88,7 +89,7 @@ REFUSALS = {
 def test_refusals(host, root, tmp_path):
     board = host(suite="bookworm")
     shutil.copytree(root / "inventory" / "example", tmp_path / "inventory" / "mine")
-    fill_in(tmp_path / "inventory" / "mine", board)
+    fill_in(tmp_path / "inventory" / "mine", board, source=str(root / "examples" / "mysite"))
     before = files(board)
     said = {}
     for case, (options, expected) in REFUSALS.items():
@@ -147,7 +148,15 @@ def shell(folder):
     return {"shell": True, "cwd": folder, "env": environment, "text": True, **streams}
 
 
-def fill_in(inventory, host):
+def repository(host, project):
+    """Have a git repository there, with the project in a folder of it; returns what celery_apps says of it."""
+    host.copy(project, "/opt/shop/backend")
+    commit = "git -c user.name=me -c user.email=me@example commit -qm all"
+    host.ssh(f"git config --system safe.directory '*'; cd /opt/shop && git init -q -b main && git add . && {commit}")
+    return {"source": "file:///opt/shop", "subfolder": "backend"}
+
+
+def fill_in(inventory, host, **app):
     """The three places, and the key that a person has in their agent."""
     path = inventory / "hosts.yml"
     hosts = yaml.safe_load(path.read_text())
@@ -160,7 +169,7 @@ def fill_in(inventory, host):
     path.write_text(yaml.safe_dump(hosts))
     path = inventory / "group_vars" / "all.yml"
     apps = yaml.safe_load(path.read_text())
-    apps["celery_apps"][0]["source"] = str(inventory.parents[1] / "examples" / "mysite")
+    apps["celery_apps"][0] |= app
     path.write_text(yaml.safe_dump(apps))
 
 

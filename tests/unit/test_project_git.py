@@ -31,5 +31,5 @@ def test_it_is_fetched_once(project, tmp_path):
 
 
 def test_the_cause_is_said_and_not_the_general_advice_behind_it(project):
-    with pytest.raises(Failure, match="git ls-remote: .*'/nowhere' does not appear to be a git repository$"):
+    with pytest.raises(Failure, match=r"git ls-remote: .*'/nowhere' does not appear to be a git repository$"):
         bring(project | {"repo": "file:///nowhere"}, False)
