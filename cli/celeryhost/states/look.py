@@ -16,6 +16,7 @@ from ..errors import Failure
 from . import (
     celery_app,
     install_files,
+    left_apps,
     machine_facts,
     owned_paths,
     password_file,
@@ -33,8 +34,8 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(celery_app, install_files, machine_facts, owned_paths, password_file, project_folder, project_git),
-        *(project_look, project_virtualenv, redis_server, standing, status, supervisor_programs),
+        *(celery_app, install_files, left_apps, machine_facts, owned_paths, password_file, project_folder),
+        *(project_git, project_look, project_virtualenv, redis_server, standing, status, supervisor_programs),
         supervisord,
     )
 }
