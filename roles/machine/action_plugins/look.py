@@ -37,7 +37,8 @@ class ActionModule(ActionBase):
             answers = result.pop("answers", {})
         if not result.get("failed"):
             result["_ansible_no_log"] = True  # passwords are among them
-        return result | {"answers": earlier.get("answers", {}) | answers}
+        same = [name for name, answer in answers.items() if not answer["changed"]]
+        return result | {"answers": earlier.get("answers", {}) | answers, "same": same}
 
     def _answers(self, questions):
         asked = json.dumps({"questions": questions, "package": package(PACKAGE)}).encode()

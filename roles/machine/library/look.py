@@ -36,6 +36,7 @@ RETURN = r"""
 answers:
   description: For each name what the module returns in check mode, or C(failed) and why. Earlier answers are kept.
   type: dict
+same: {description: Names of the questions of this look under which nothing differs., type: list}
 by_command: {description: Whether the host's own package has answered., type: bool}
 """
 
