@@ -70,6 +70,27 @@ project has none), it never runs, it runs every minute as `minute` was left out,
 month without such a day, and runs that were missed while beat was away. Beat makes up for one of those when it is back;
 `schedule run` sends an entry at once.
 
+## Entries of the Django admin
+
+With `beat: {{scheduler: django}}` ([variables.md](variables.md#the-django-extensions)) the schedule is in the project's
+database, by django-celery-beat, on SQLite, PostgreSQL or MariaDB. What is made, changed or switched off in the admin
+holds within 5 seconds, without a restart of beat, which also lives through a restart of the database. As seen with
+django-celery-beat 2.9:
+
+- An entry of the settings (`beat_schedule`, `add_periodic_task`) is written into the database at each start of beat:
+  what the admin has changed of it is then lost, but that it is switched off. One that is gone from the settings stays.
+- A crontab has a time zone of its own. The form begins with `CELERY_TIMEZONE` of Django's settings, read by
+  `app.config_from_object("django.conf:settings", namespace="CELERY")`, and with UTC where there is none, whatever
+  `app.conf.timezone` says. `schedule` shows the zone that differs from the project's.
+- With `USE_TZ = False` and a `TIME_ZONE` other than UTC a new entry first runs hours late, in Asia/Seoul 9, or in zones
+  west of Greenwich at once, as the moment when it was made is taken for one in UTC. Set `USE_TZ = True`.
+- After a change of `TIME_ZONE` or `CELERY_TIMEZONE` reset what beat remembers:
+  `PeriodicTask.objects.update(last_run_at=None)`, then `PeriodicTasks.update_changed()`.
+- Beat takes a crontab of one hour in hand only from two hours before it on. A run that was missed for longer is made up
+  for when that time comes again, up to two hours before the next run, and not when beat is back.
+
+`celeryhost doctor` warns of the second and the third.
+
 ## Examples
 
 The next runs are those from {start} on in {zone}.

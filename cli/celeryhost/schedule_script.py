@@ -204,7 +204,8 @@ def entries_of(app, name: str, request: dict):
 class Row:
     """An entry of django-celery-beat's tables, also one that beat leaves out."""
 
-    def __init__(self, row, app, entry_class):
+    def __init__(self, row, app, entry_class, held):
+        self.held = held is None or row.name in held
         self.name, self.task, self.enabled = row.name, row.task, row.enabled
         self.args, self.kwargs, self.options, self.schedule = (), {}, {}, None
         self.ran, self.total_run_count = row.last_run_at is not None, row.total_run_count
@@ -238,7 +239,8 @@ def rows(app, scheduler):
     from django.db import connections
 
     models = scheduler.Model.objects.select_related("interval", "crontab", "solar", "clocked").order_by("name")
-    found = [Row(row, app, scheduler.Entry) for row in models]
+    in_hand = held(scheduler)
+    found = [Row(row, app, scheduler.Entry, in_hand) for row in models]
     connections.close_all()  # else SQLite leaves its files for recovery
     names = {entry.name for entry in found}
     settings = Scheduler(app, lazy=True)
@@ -246,6 +248,18 @@ def rows(app, scheduler):
     coming = [entry for name, entry in settings.schedule.items() if name not in names]
     said = ", ".join(repr(entry.name) for entry in coming)
     return found + coming, f"beat puts {said} into the database when it starts" if coming else None
+
+
+def held(scheduler):
+    """The entries that beat has in hand; None for all.
+
+    django-celery-beat from 2.8 on takes a crontab of one hour only from two hours before it to two hours after it.
+    What was missed for longer is made up for when that time comes again, up to two hours early.
+    """
+    try:
+        return set(scheduler.enabled_models_qs(object.__new__(scheduler)).values_list("name", flat=True))
+    except AttributeError:  # of older releases
+        return None
 
 
 def entry_of(app, schedule, request: dict, at: datetime, entry) -> dict:
@@ -382,6 +396,7 @@ def missed(schedule, away: list, last: datetime, zone, row):
     """The runs that were due while beat was away; once it is back, all but one, which it then makes up for."""
     begin, until = (datetime.fromtimestamp(moment, timezone.utc) if moment else None for moment in away)
     end = until or datetime.now(timezone.utc)
+    late = until and (last >= end or row is None or row.held)
     if last >= end:
         last = begin
     found = []
@@ -389,10 +404,10 @@ def missed(schedule, away: list, last: datetime, zone, row):
         if run > end or len(found) > MOST_MISSED:
             break
         found.append(run)
-    if len(found) < (2 if until else 1):
+    if len(found) < (2 if late else 1):
         return None
     more, found = len(found) > MOST_MISSED, found[:MOST_MISSED]
-    return {"count": len(found), "more": more, "first": pair(found[0]), "last": pair(found[-1]), "late": bool(until)}
+    return {"count": len(found), "more": more, "first": pair(found[0]), "last": pair(found[-1]), "late": bool(late)}
 
 
 def main() -> None:

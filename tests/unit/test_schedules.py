@@ -9,6 +9,7 @@ from bisect import bisect_right
 from datetime import date, datetime, time, timedelta, timezone
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -565,15 +566,21 @@ def test_missed_runs_are_those_while_beat_was_away():
     made, zone = celery_of("0 * * * *", "UTC"), timezone.utc
     hour = datetime(2028, 1, 1, 10, tzinfo=zone).timestamp()
 
-    def missed(begin, until, last):
+    def missed(begin, until, last, row=None):
         away = [hour + begin * 60, hour + until * 60]
-        return schedule_script.missed(made, away, datetime.fromtimestamp(hour + last * 60, zone), zone, None)
+        return schedule_script.missed(made, away, datetime.fromtimestamp(hour + last * 60, zone), zone, row)
 
     assert missed(5, 50, 0) is None
     assert missed(5, 70, 0) is None  # run late, when beat came back
     found = missed(5, 200, 0)
     assert (found["count"], found["first"][0], found["last"][0]) == (3, hour + 3600, hour + 3 * 3600)
     assert missed(5, 200, 201) == found  # what ran since then does not hide it
+
+    row = SimpleNamespace(start=None, expires=None, once=False, ran=True, held=True)
+    assert missed(5, 70, 0, row) is None
+    row.held = False  # django-celery-beat does not make up for it yet
+    found = missed(5, 70, 0, row)
+    assert (found["count"], found["late"]) == (1, False)
 
 
 def test_the_page_is_what_the_code_says():

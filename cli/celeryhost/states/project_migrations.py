@@ -1,10 +1,12 @@
-"""Django's migrations, run only when some are pending."""
+"""Django's migrations, run only when some are pending, and on MySQL not when they would end half way."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
+from .. import mysql_script
 from ..account import last_line, run
 from ..errors import Failure
 
@@ -32,6 +34,12 @@ def bring(params, check):
         return output
 
     pending = pending_of(manage("showmigrations", "--plan"))
+    if pending:
+        source = mysql_script.__loader__.get_source(mysql_script.__name__)
+        found = json.loads(manage("shell", "--command", f"{source}\nmain()").splitlines()[-1])
+        if found:
+            cause = f"{mysql_script.SYMPTOM}: {mysql_script.cause(found)}"
+            raise Failure(f"manage.py migrate in {directory} would end with {cause}", fix=found["fix"])
     if pending and not check:
         manage("migrate", "--noinput")
     after = "".join(f"{name}\n" for name in pending)
