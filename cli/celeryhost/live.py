@@ -34,8 +34,10 @@ def samples(target, names, interval: float):
     due = time.monotonic()
     while True:
         yield probe.look()
-        due = max(due + interval, time.monotonic())
-        time.sleep(due - time.monotonic())
+        due += interval
+        rest = due - time.monotonic()
+        time.sleep(max(0.0, rest))
+        due -= min(0.0, rest)  # what is late is not made up for
 
 
 class Probe:
@@ -52,6 +54,7 @@ class Probe:
         self.parts: dict[str, live_celery.Part] = {}
         self.schedule = Schedule(target._replace(config=server.config))
         self.away: dict[str, float] = {}  # broker: when it is asked again
+        self.looked = time.time()
 
     def look(self) -> dict:
         """One sample; raises Failure."""
@@ -62,9 +65,10 @@ class Probe:
             self.pids = pids
             self.meet()
             told.extend(self.opened())
-        new = [self.noted(line) for line in logs.poll(self.files.values())]
-        told.extend(new)
         now = time.time()
+        new = [self.noted(line, self.looked, now) for line in logs.poll(self.files.values())]
+        told.extend(new)
+        self.looked = now
         self.schedule.refresh({name: part.pid for name, part in self.parts.items() if part.is_beat})
         apps: dict[str, list[live_celery.Part]] = {}
         for part in self.parts.values():
@@ -99,14 +103,16 @@ class Probe:
         except Failure:  # the logs of a supervisord on another machine are there
             return []
         new = logs.opened([log for log in found if log not in self.files], following=True)
-        told = deque((self.noted(line) for line in logs.read(new, last=PAST)), maxlen=LINES)
+        told = deque((self.noted(line, 0, self.looked) for line in logs.read(new, last=PAST)), maxlen=LINES)
         self.files |= {pair[0]: pair for pair in new}
         for log in self.files:
             if log.program in self.parts:
                 self.parts[log.program].is_logged = True
         return list(told)
 
-    def noted(self, line: logs.Line) -> logs.Line:
+    def noted(self, line: logs.Line, since: float, until: float) -> logs.Line:
+        """Take in a line that was written between two moments, whatever it says itself."""
+        line = line._replace(time=min(max(line.time, since), until))
         if line.program in self.parts:
             self.parts[line.program].note(line)
         return line

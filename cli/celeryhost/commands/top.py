@@ -54,6 +54,8 @@ def _view(target, programs, interval: float) -> int:
     except ImportError:
         raise Failure("the view needs Textual 2.1 or later, which is not here", FAILED, TEXTUAL) from None
     _check_terminal(*LEAST)
+    for name in ("COLUMNS", "LINES"):  # of some parent (GNU readline exports them), and wrong after a resize
+        os.environ.pop(name, None)
     feed = Feed(target)
     view = Top(feed, programs, interval)
     try:
