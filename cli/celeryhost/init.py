@@ -12,7 +12,7 @@ import re
 import subprocess
 from collections import namedtuple
 
-from .apps import describe
+from .apps import DJANGO, describe
 from .errors import UNKNOWN, USAGE, Failure
 
 Project = namedtuple("Project", "directory settings apps requirements scheduler results top remote version")
@@ -20,7 +20,7 @@ Project.__doc__ = """What a folder with a Django project says about itself.
 
 `directory` holds manage.py; `settings` and `apps` (values for DJANGO_SETTINGS_MODULE and `celery -A`) map each
 candidate to the file that says so, the likeliest first; `requirements` is relative to `directory`, or None;
-`scheduler` is the beat scheduler to name, or None; `results` tells whether django-celery-results is installed;
+`scheduler` and `results` are what `celery_apps` is to say of django-celery-beat and django-celery-results, or None;
 `top` is the top of the git work tree (else `directory`), `remote` and `version` where it comes from, or None."""
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "tests", "test", "docs", "migrations", "static", "media"}
@@ -34,7 +34,6 @@ _REQUIREMENTS = (
     "requirements/base.txt",
     "requirements/common.txt",
 )
-_DATABASE_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 _URL = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:")
 
 
@@ -61,6 +60,10 @@ def look(directory: str) -> Project:
     settings = _settings(directory, trees)
     top, remote, version = _git(directory)
     words = _words_of_settings(directory, settings, trees)
+    apps = _apps(directory, trees)
+    own_backend = {"CELERY_RESULT_BACKEND", "result_backend"} & words.union(
+        *(_words(trees[file]) for file in apps.values())
+    )
     requirements = [
         os.path.relpath(file, directory)
         for place in dict.fromkeys((directory, top))
@@ -70,10 +73,10 @@ def look(directory: str) -> Project:
     return Project(
         directory,
         settings,
-        _apps(directory, trees),
+        apps,
         next(iter(requirements), None),
-        _DATABASE_SCHEDULER if "django_celery_beat" in words and "CELERY_BEAT_SCHEDULER" not in words else None,
-        "django_celery_results" in words,
+        DJANGO if "django_celery_beat" in words and "CELERY_BEAT_SCHEDULER" not in words else None,
+        DJANGO if "django_celery_results" in words and not own_backend else None,
         top,
         remote,
         version,
@@ -106,6 +109,8 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
         entry["environment"]["PYTHONPATH"] = os.path.join(describe(entry)["directory"], root)
     entry["workers"] = [{"concurrency": 2}]
     entry["beat"] = {"scheduler": project.scheduler} if project.scheduler else {}
+    if project.results:
+        entry["results"] = project.results
     describe(entry)
     return entry
 
@@ -257,19 +262,25 @@ def _module(directory: str, file: str) -> tuple[str, str]:
 
 
 def _words_of_settings(directory: str, settings: dict, trees: dict) -> set[str]:
-    """Names and text constants in the settings' files; of a settings package, in all of its modules."""
+    """Words (see `_words`) in the settings' files; of a settings package, in all of its modules."""
     words = set()
     for module in settings:
         base = module.rsplit(".", 1)[0] if module.count(".") > 1 else module
         path = base.replace(".", os.sep)
         for file, tree in trees.items():
             if f"{os.sep}{path}.py" in file or f"{os.sep}{path}{os.sep}" in file:
-                for node in ast.walk(tree):
-                    if isinstance(node, ast.Name):
-                        words.add(node.id)
-                    elif text := _text(node):
-                        words.add(text.split(".")[0])
+                words |= _words(tree)
     return words
+
+
+def _words(tree: ast.Module) -> set[str]:
+    """Names, and the beginnings of text constants, up to a dot."""
+    found = set()
+    for node in ast.walk(tree):
+        found |= {getattr(node, kind, None) for kind in ("id", "arg", "attr")} - {None}
+        if text := _text(node):
+            found.add(text.split(".")[0])
+    return found
 
 
 def _git(directory: str) -> tuple[str, str | None, str | None]:

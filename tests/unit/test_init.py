@@ -69,9 +69,16 @@ def test_startproject(project):
     assert list(found.settings) == ["mysite.settings"]
     assert list(found.apps) == ["mysite"]
     assert found.requirements == "requirements.txt"
-    assert found.scheduler == "django_celery_beat.schedulers:DatabaseScheduler"
-    assert found.results
+    assert (found.scheduler, found.results) == ("django", "django")
+    entry = init.description(found, "mysite", "mysite", "mysite.settings")
+    assert (entry["beat"], entry["results"]) == ({"scheduler": "django"}, "django")
     assert init.app_name(found) == "mysite"
+
+
+@pytest.mark.parametrize("own", ["app.conf.result_backend = 'rpc://'", "app.conf.update(result_backend='rpc://')"])
+def test_results_that_the_app_keeps_elsewhere(own, project):
+    files = STARTPROJECT | {"mysite/celery.py": CELERY.format("mysite.settings", "app") + own}
+    assert init.look(project(files)).results is None
 
 
 def test_cookiecutter(project):
@@ -82,7 +89,7 @@ def test_cookiecutter(project):
     assert list(found.apps) == ["config.celery_app"], "neither tests nor virtual environments"
     assert found.requirements == "requirements/production.txt"
     assert found.scheduler is None, "the settings name it"
-    assert not found.results
+    assert found.results is None
     assert init.app_name(found) == "shop", "config says nothing; the folder does"
 
 
@@ -92,7 +99,7 @@ def test_src_layout(project):
     found = init.look(folder)
     assert folder == str(top / "src")
     assert list(found.apps) == ["shop.celery:celery_app"]
-    assert found.scheduler == "django_celery_beat.schedulers:DatabaseScheduler"
+    assert found.scheduler == "django"
 
 
 def test_app_below_another_import_root(project):

@@ -39,7 +39,7 @@ def init(project, output, host, user, name, app, settings):
     user = user or login or ("" if local else _ask("user to log in as", "--user", "root"))
     core.write(output, core.files(entry, host, user))
     click.echo(f"Wrote {output}:")
-    for key in ("name", "source", "version", "subfolder", "app", "requirements", "beat"):
+    for key in ("name", "source", "version", "subfolder", "app", "requirements", "beat", "results"):
         if entry.get(key):
             click.echo(f"  {key:<13} {entry[key]}")
     for variable, value in entry["environment"].items():
