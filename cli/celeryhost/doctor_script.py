@@ -4,6 +4,7 @@ mysql_script.py.
 The request, besides `app`, `options` and `settings`:
 
     instead     {setting: value}, what options of the worker's command line say in place of settings
+    at_most     {setting: number}, what celeryhost's modules make of greater ones
     nodes       what each worker's `-n` says, as written; an empty one for Celery's default
     time_limit  of the worker's command line, seconds or null
     beat        null, or {"scheduler": of its command line or "", "since": when the log begins to tell, or null,
@@ -49,7 +50,7 @@ def told(section, found: dict) -> dict:
 def theirs(app, request: dict) -> dict:
     """What the project itself says to each setting that is brought in from outside, if it says anything."""
     own = {}
-    for name in {**brought_in(app, request), **request["instead"]}:
+    for name in {**brought_in(app, request), **request["instead"], **request["at_most"]}:
         default = app.conf.maps[-1].get(name)
         if app.conf.get(name) != default or app.conf.value_set_for(name):
             own[name] = app.conf.get(name)
@@ -63,6 +64,7 @@ def theirs(app, request: dict) -> dict:
 def brought(app, own, request, **_) -> dict:
     """Settings from the command line and the environment: {name: {"value", "own"}}; URLs are only said to differ."""
     values = {**brought_in(app, request), **request["instead"]}
+    values |= {name: most for name, most in request["at_most"].items() if own.get(name, 0) > most}
     for name in ("broker_url", "result_backend"):
         if os.environ.get(f"CELERY_{name.upper()}"):
             values[name] = os.environ[f"CELERY_{name.upper()}"]

@@ -50,9 +50,9 @@ LONGEST_REST = 0.25  # seconds; supervisord has one thread, and other things to 
 TOGETHER = 0.005  # seconds that a look is put off to share its round trip with others
 # Programs stopped in one round. Stopping 100 at once would leave the last of them down until 99 others are started.
 AT_ONCE = 8
-# A process that supervisord has just forked, and that is not its program yet, has supervisord's signal handlers and so loses
-# the signal that is to stop it. No Celery listens so soon, so that what lives on has not heard; the second TERM that
-# a worker hears would be its cold shutdown.
+# A process that supervisord has just forked, and that is not its program yet, has supervisord's signal handlers and so
+# loses the signal that is to stop it. No Celery listens so soon, so that what lives on has not heard; the second TERM
+# that a worker hears would be its cold shutdown.
 DEAF = 0.2  # seconds from the fork
 SAID_AGAIN = 0.5  # seconds after the first time
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late

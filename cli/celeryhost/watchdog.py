@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+LONGEST_SLEEP = 30  # seconds of beat, as inside/celeryhost_beat.py has it
+
 Rules = namedtuple(
     "Rules",
     "period frozen silent unread start margin backoff per_hour away",
@@ -33,7 +35,7 @@ Rules.__doc__ = """In seconds: between two looks; a process may be stopped, a wo
 may take to start; beat may be late; from one restart of a program to its next, doubled each time (and until a FATAL
 one is started); a broker may be away before a person is told. `per_hour` bounds the restarts of one program."""
 
-Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, 30, False))
+Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, LONGEST_SLEEP, False))
 Program.__doc__ = """A program to look after: `kind` is worker, beat, other, or foreign (which is never started),
 `broker` its URL, `grace` the seconds that it may take to end, `tick` the longest that a beat sleeps, `threads` whether
 a worker's pool is of threads."""

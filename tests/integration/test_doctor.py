@@ -27,6 +27,7 @@ from sshd import sshd
 PASSWORD = "pass%word"
 TREE = Path(__file__).parents[2]
 CELERY = Path(sys.executable).with_name("celery")
+BEAT = TREE / "cli" / "celeryhost" / "inside" / "celeryhost_beat.py"
 IS_ROOT = os.getuid() == 0
 as_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 MYSITE = {"DJANGO_SETTINGS_MODULE": "mysite.settings"}
@@ -87,7 +88,7 @@ class Stack:
         schedule = f"{self.daemon.folder}/schedule"
         self._program(
             "mysite-beat",
-            f"{CELERY} -A mysite beat -s {schedule} -f {self.logs}/beat.log {options}",
+            f"{sys.executable} {BEAT} {CELERY} -A mysite beat -s {schedule} -f {self.logs}/beat.log {options}",
             None,
             environment,
             **more,
@@ -285,7 +286,7 @@ def test_project(stack):
     mine = "from mysite.settings import *\nTIME_ZONE = 'Europe/Berlin'\n"
     celery = stack.directory / "mysite" / "celery.py"
     code = celery.read_text()
-    own = "app.conf.worker_concurrency = 8\napp.conf.result_backend = 'redis://elsewhere/1'\n"
+    own = "app.conf.update(worker_concurrency=8, result_backend='redis://elsewhere/1', beat_max_loop_interval=600)\n"
     celery.write_text(code.replace("settings.TIME_ZONE", "'UTC'") + own)
     (stack.directory / "mine.py").write_text(mine)
     stack.worker(
@@ -311,7 +312,8 @@ def test_project(stack):
     lines("settings", "warn", "task_time_limit=300 of the project has no effect", "overrides it with 20")
     lines("settings", "warn", "result_backend of the project has no effect")
     lines("settings", "warn", "worker_concurrency=8 of the project has no effect", "overrides it with 1")
-    lines("settings", "ok", "worker_eta_task_limit=1000", "broker_url")
+    lines("settings", "warn", "beat_max_loop_interval=600 of the project has no effect", "overrides it with 30")
+    lines("settings", "ok", "worker_eta_task_limit=1000", "broker_url", "module celeryhost_beat")
     lines("timezone", "warn", "crontabs fire at the wrong hour", "timezone is UTC, Django's TIME_ZONE Europe/Berlin")
 
 

@@ -12,6 +12,7 @@ from ..errors import DENIED, UNKNOWN, Failure
 from ..programs import near
 from ..rpc import Supervisor
 from ..status import look
+from ..watchdog import LONGEST_SLEEP
 from . import ROOT, Skip
 from .redis import Redis
 
@@ -32,6 +33,8 @@ INSTEAD = (
     ("--max-tasks-per-child", "--max-tasks-per-child", "worker_max_tasks_per_child"),
     ("--max-memory-per-child", "--max-memory-per-child", "worker_max_memory_per_child"),
 )
+
+AT_MOST = {"beat_max_loop_interval": LONGEST_SLEEP}  # with module celeryhost_beat
 
 
 class fact:  # noqa: N801
@@ -74,6 +77,7 @@ class App:
             "nodes": [option(worker.words, "-n", "--hostname") for worker in self.workers],
             "time_limit": time_limit(part.words),
             "instead": {setting: tasks.value(text) for setting, text in given.items() if text},
+            "at_most": AT_MOST if any("celeryhost_beat" in modules(part) for part in self.beats) else {},
             "beat": self._beat() if self.beats else None,
         }
         scripts = (task_script, mysql_script, doctor_script)
@@ -219,6 +223,12 @@ class Host:
 
         port = place[1].rpartition(":")[2] if len(place) > 1 else "6379"
         return [Redis(f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0")]
+
+
+def modules(part: Part) -> list[str]:
+    """The modules that are loaded into it beside the project's: with -I, or by the script that starts Celery."""
+    scripts = [os.path.basename(word)[:-3] for word in part.words if word.endswith(".py")]
+    return [*filter(None, option(part.words, "-I", "--include").split(",")), *scripts]
 
 
 def is_embedded(part: Part) -> bool:

@@ -7,11 +7,10 @@ import json
 import os
 
 from .. import conffile, mysql_script
-from ..active import option
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
-from .host import App, Host
+from .host import App, Host, modules
 from .messages import section
 
 # Gone with Celery 4 and 5, and where it is now.
@@ -159,7 +158,7 @@ def settings(host: Host, app: App):
     project, of the environment only CELERY_BROKER_URL and CELERY_RESULT_BACKEND do.
     """
     brought = app.probe["brought"]
-    same = [f"module {word} (-I)" for part in app.workers if (word := option(part.words, "-I", "--include"))]
+    same = [f"module {name}" for part in app.parts for name in modules(part)]
     for name, entry in brought.items():
         value, own = (_written(entry[key]) for key in ("value", "own"))
         if not entry["differs"]:
@@ -175,7 +174,7 @@ def settings(host: Host, app: App):
             yield warn(
                 app.name,
                 f"{name}={own} of the project has no effect",
-                f"the worker's command line overrides it with {value}",
+                f"the command line overrides it with {value}",
                 "say the same under `settings` of the app in celery_apps, or leave it out of the project",
             )
     if same:

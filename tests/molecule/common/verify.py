@@ -27,7 +27,7 @@ PATHS = {
     "/etc/celeryhost/mysite.env": "640 root:mysite",
     "/etc/supervisor/conf.d/mysite-celery.conf": "600 root:root",
     "/run/supervisor.sock": "770 root:supervisor",
-    "/var/log/mysite": "750 mysite:supervisor",
+    "/var/log/mysite": "2750 mysite:supervisor",
     "/var/log/mysite/worker.log": "640 mysite:supervisor",
     "/var/log/mysite/beat.log": "640 mysite:supervisor",
 }
