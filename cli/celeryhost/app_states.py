@@ -86,6 +86,7 @@ def comparison(described: list[dict], groups: dict, broker_url: str, redis_versi
                 "system_site_packages": app["system_site_packages"],
                 "requirements": requirements if isinstance(requirements, list) else None,
                 "extensions": [module.replace("_", "-") for module in app["extensions"]],
+                "tools": app["tools"],
                 "managed": requirements is not False,
                 "redis_version": redis_version,
             },

@@ -10,7 +10,8 @@ import json
 import os
 import re
 import shlex
-from itertools import combinations
+from collections.abc import Container
+from itertools import combinations, count
 from urllib.parse import urlsplit
 
 from .errors import USAGE, Failure
@@ -35,6 +36,14 @@ BEAT = {
     "embedded": False,  # the first worker's -B
     "environment": {},
     "arguments": [],
+}
+FLOWER = {
+    "port": None,  # None: 5555, or the next that no other app's Flower has
+    "max_tasks": 1000,  # the latest, about 7 KB each
+    "max_workers": 100,
+    "memory": 300,  # MB of data; what takes more ends and is started again
+    "environment": {},
+    "arguments": [],  # added to the command line as they are
 }
 PROGRAM = {
     "name": None,
@@ -71,6 +80,7 @@ APP = {
     "migrate": True,
     "workers": [{}],
     "beat": {},
+    "flower": False,  # True: with the defaults of FLOWER
     "programs": [],
     "verify": {},
     "development": False,
@@ -89,6 +99,9 @@ WORKER_SETTINGS = {
 DJANGO = "django"
 DATABASE_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 DATABASE_RESULTS = "django-db"
+FLOWER_PORT = 5555
+# From 2.2 it saves its state whole, and begins anew with one that it cannot read.
+FLOWER_REQUIREMENT = "flower>=2.2,<3"
 VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer is started a second time
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -108,34 +121,41 @@ _GIT = re.compile(r"(https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def describe_all(apps, workers: bool = True, beat: bool = True) -> list[dict]:
-    """`describe` for each of a list; what a host does not run (`workers`, `beat`) is left out.
+def describe_all(apps, workers: bool = True, beat: bool = True, flower: bool = True) -> list[dict]:
+    """`describe` for each of a list; what a host does not run (`workers`, `beat`, `flower`) is left out.
 
-    Raises Failure also for two apps that would share a name, a program, a directory or a log folder.
+    Raises Failure also for two apps that would share a name, a program, a directory, a log folder or Flower's port.
     """
     if not isinstance(apps, (list, tuple)):
         raise _wrong("celery_apps", apps, "a list", "write one `- name: …` for each app")
-    described = [describe(app) for app in apps]
+    described = []
+    for app in apps:
+        described.append(describe(app, [other["flower"]["port"] for other in described if other["flower"]]))
     _unique([app["checkout"] for app in described], "directory of two apps")
     for key in ("name", "virtualenv", "logs", "data"):
         _unique([app[key] for app in described], f"{key} of two apps")
     _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
+    _unique([app["flower"]["port"] for app in described if app["flower"]], "port of the Flower of two apps")
     _apart(described)
     for app in described:
         if not workers:
             app["workers"] = app["programs"] = []
         if not beat:
             app["beat"] = None
+        if not flower:
+            app["flower"], app["tools"] = None, []
     return described
 
 
-def describe(app: dict) -> dict:
+def describe(app: dict, taken: Container[int] = ()) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
     In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
     None), `support` (the folder of celeryhost's modules for a worker), `extensions` (the Django apps that must be in
-    INSTALLED_APPS: {module: the key that wants it}) and, in each worker, beat and program, `program` (its name in
-    Supervisor) and `log` (its file). Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
+    INSTALLED_APPS: {module: the key that wants it}), `tools` (packages that pip installs and the project does not use),
+    in each worker `events` (whether it tells Flower what it does) and, in each worker, beat, Flower and program,
+    `program` (its name in Supervisor) and `log` (its file). Flower's port is one that is not in `taken`, unless it is
+    given. Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -173,9 +193,11 @@ def describe(app: dict) -> dict:
     app["environment"] = _environment(app["environment"], f"environment {of}")
     app["settings"] = _settings(app["settings"], f"settings {of}")
     app["results"] = _results(app, f"results {of}")
+    app["flower"] = _flower(app, of, taken)
     app["workers"] = _each(_worker, app, "workers")
     app["beat"] = _beat(app, of)
     app["extensions"] = _extensions(app, of)
+    app["tools"] = [FLOWER_REQUIREMENT] if app["flower"] else []
     app["programs"] = _each(_program, app, "programs")
     app["verify"] = _verify(app["verify"], f"verify {of}")
     _unique([program["program"] for program in _programs(app)], f"program {of}")
@@ -197,8 +219,25 @@ def beat_problems(apps_by_host: dict) -> list[str]:
     ]
 
 
+def flower_problems(apps: list[dict], listening: dict[str, str], host: str) -> list[str]:
+    """One line for each Flower whose port something else has on `host`.
+
+    `listening` has the process behind each port, as module machine_facts has found it.
+    """
+    problems = []
+    for app in apps:
+        port = app["flower"]["port"] if app["flower"] else None
+        other = listening.get(str(port), "celery")
+        if not re.match(r"celery|\?", other):
+            problems.append(
+                f"port of flower of app {app['name']} is {port}, which is taken on {host} by {other}; "
+                f"choose another, such as flower: {{port: {port + 1}}}"
+            )
+    return problems
+
+
 def environment(app: dict, part: dict, broker_url: str | None = None, release: str | None = None) -> dict[str, str]:
-    """What `part` (a worker, beat or program of `app`) finds in its environment.
+    """What `part` (a worker, beat, Flower or program of `app`) finds in its environment.
 
     The broker's URL is there and not on the command line, where `ps` would show it. `release` changes with the code,
     so that a new release changes the entry and with it restarts the program. supervisord started at boot has no HOME
@@ -369,6 +408,7 @@ def celery_settings(settings: dict) -> list[str]:
 FILTERS = {
     "celeryhost_apps": describe_all,
     "celeryhost_beat_problems": beat_problems,
+    "celeryhost_flower_problems": flower_problems,
     "celeryhost_environment": environment,
     "celeryhost_environment_files": environment_files,
     "celeryhost_code_places": code_places,
@@ -404,6 +444,7 @@ def _worker(app: dict, given: dict, of: str) -> dict:
     if worker["time_limit"] and worker["time_limit"] >= VISIBILITY_TIMEOUT:
         options = worker["settings"].get("broker_transport_options", {})
         worker["settings"]["broker_transport_options"] = {"visibility_timeout": worker["time_limit"] + 60} | options
+    worker["events"] = bool(app["flower"])
     return worker | _placed(app, short)
 
 
@@ -449,6 +490,22 @@ def _extensions(app: dict, of: str) -> dict[str, str]:
     return found
 
 
+def _flower(app: dict, of: str, taken: Container[int]) -> dict | None:
+    if app["flower"] is False:
+        return None
+    of = f"of flower {of}"
+    flower = _complete({} if app["flower"] is True else app["flower"], FLOWER, of)
+    free = next(port for port in count(FLOWER_PORT) if port not in taken)
+    flower["port"] = _number(free if flower["port"] is None else flower["port"], f"port {of}", least=1024, most=65535)
+    for key in ("max_tasks", "max_workers"):
+        flower[key] = _number(flower[key], f"{key} {of}")
+    flower["memory"] = _number(flower["memory"], f"memory {of}", least=150)  # it begins with a hundred
+    known = {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": f"/etc/celeryhost/{app['name']}-flower.password"}
+    flower["environment"] = known | _environment(flower["environment"], f"environment {of}")
+    flower["arguments"] = [_text(argument, f"arguments {of}") for argument in flower["arguments"]]
+    return flower | _placed(app, "flower")
+
+
 def _program(app: dict, given: dict, of: str) -> dict:
     program = _complete(given, PROGRAM, of)
     name = program["name"] = _text(program["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
@@ -490,7 +547,8 @@ def _placed(app: dict, short: str) -> dict[str, str]:
 
 def _programs(app: dict) -> list[dict]:
     beat = [app["beat"]] if app["beat"] and not app["beat"]["embedded"] else []
-    return [*app["workers"], *beat, *app["programs"]]
+    flower = [app["flower"]] if app["flower"] else []
+    return [*app["workers"], *beat, *flower, *app["programs"]]
 
 
 def _apart(apps: list[dict]) -> None:
@@ -531,7 +589,7 @@ def _complete(given, defaults: dict, of: str) -> dict:
         wanted = {list: "a list", dict: "a mapping", bool: "true or false"}.get(type(defaults[key]))
         if value is None:  # `beat:` with nothing behind it
             continue
-        short = key in ("beat", "verify") and isinstance(value, (bool, str))
+        short = key in ("beat", "flower", "verify") and isinstance(value, (bool, str, dict))
         if wanted and not short and not isinstance(value, type(defaults[key])):
             raise _wrong(f"{key} {of}", value, wanted, f"write {key} as {wanted}")
         whole[str(key)] = _copy(value)
@@ -625,11 +683,12 @@ def _text(value, where: str, pattern: re.Pattern | None = None, what: str = "tex
     return value
 
 
-def _number(value, where: str, least: int = 1) -> int:
+def _number(value, where: str, least: int = 1, most: int | None = None) -> int:
     if isinstance(value, str) and value.isdecimal():  # "{{ 2 }}" is text to Ansible
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _wrong(where, value, f"a whole number from {least}", "write it as a number")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most and value > most):
+        bounds = f"from {least} to {most}" if most else f"from {least}"
+        raise _wrong(where, value, f"a whole number {bounds}", "write it as a number")
     return value
 
 

@@ -43,14 +43,15 @@ def flower(config: str | None, app: str | None, credentials: bool) -> Page:
     """Flower's page, from the command line and environment of its program
     (https://flower.readthedocs.io/en/latest/config.html).
 
-    Raises Failure: UNKNOWN when no program is Flower, USAGE when several are and `app` names none of them.
+    Raises Failure: UNKNOWN when no program is Flower, USAGE when several are and `app` names none of them, DENIED and
+    FAILED for `credentials` that cannot be told.
     """
     programs = conffile.load(os.path.abspath(config) if config else locate.default_config())
     found = {name: program for name, program in programs.items() if "flower" in shlex.split(program.command)[1:]}
     if app:
         found = {name: program for name, program in found.items() if name.startswith(f"{app}-") or name == app}
     if not found:
-        fix = "add flower to the app in celery_apps and run celeryhost provision"
+        fix = "write `flower: true` for the app in celery_apps and run celeryhost provision; it runs beside beat"
         raise Failure(f"no Flower here{f' for app {app!r}' if app else ''}", UNKNOWN, fix)
     if len(found) > 1:
         raise Failure(f"there are several Flowers here, {', '.join(found)}", USAGE, "choose one with --app")
@@ -64,6 +65,12 @@ def flower(config: str | None, app: str | None, credentials: bool) -> Page:
         return program.environment.get(f"FLOWER_{name.upper().replace('-', '_')}", default)
 
     user, _, password = option("basic-auth").partition(",")[0].partition(":")
+    file = program.environment.get("FLOWER_PASSWORD_FILE")  # of templates/celery.conf.j2
+    if file and not user:
+        user = program.environment["FLOWER_USER"]
+        password = _secret(file) if credentials else ""
+        if credentials and not password:
+            raise Failure(f"{file}, Flower's password, is not there", FAILED, "celeryhost provision makes it")
     path = "/" + option("url-prefix").strip("/")
     port = int(option("port", str(FLOWER_PORT)))
     return Page("Flower", _reachable(option("address")), port, path, user or None, password if credentials else None)
@@ -162,16 +169,19 @@ def _password(stored: str, config: str) -> str:
 
     if not stored.startswith("{SHA}"):
         return stored
-    try:
-        with open(PASSWORD_FILE, encoding="utf-8") as file:
-            password = file.read().strip()
-    except PermissionError:
-        raise Failure(
-            f"{PASSWORD_FILE} is not readable for you", DENIED, "join group `supervisor`, or use sudo"
-        ) from None
-    except OSError:
-        password = ""
+    password = _secret(PASSWORD_FILE)
     if sha1(password.encode()).hexdigest() != stored[len("{SHA}") :].lower():
         fix = "set another one: supervisor_web_password and celeryhost provision"
         raise Failure(f"{config} has only a hash of the password", FAILED, fix)
     return password
+
+
+def _secret(path: str) -> str:
+    """What a password's file holds, empty without one. Raises Failure (DENIED)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except PermissionError:
+        raise Failure(f"{path} is not readable for you", DENIED, "join group `supervisor`, or use sudo") from None
+    except OSError:
+        return ""

@@ -7,12 +7,16 @@ import hashlib
 import json
 import signal
 import socket
+import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from celeryhost import errors
+from celeryhost import apps, errors
+from celeryhost.rendering import render
 from conftest import PASSWORD, USER, wait_for
+from redis_server import redis_server, url
 from sshd import sshd
 from waiting import line
 
@@ -82,7 +86,7 @@ def test_no_browser_is_said(daemon):
 def test_what_cannot_be_opened_here(daemon):
     failed(daemon.run("open", "--no-browser"), errors.DOWN, "Supervisor does not answer at 127.0.0.1:", "refused")
     failed(daemon.run("open", "--port", "1234"), errors.USAGE, "--port 1234 is for a tunnel; name a host with -H")
-    failed(daemon.run("open", "--flower"), errors.UNKNOWN, "no Flower here; add flower to the app")
+    failed(daemon.run("open", "--flower"), errors.UNKNOWN, "no Flower here; write `flower: true` for the app")
     text = daemon.config.read_text()
     daemon.config.write_text(text.replace("[inet_http_server]", "[x]"))
     failed(daemon.run("open"), errors.UNKNOWN, f"no [inet_http_server] in {daemon.config}")
@@ -105,6 +109,65 @@ def test_flower_is_found_by_its_program(daemon):
         assert data["url"] == f"http://localhost:{port}/flower"
         assert (data["user"], data["password"]) == ("me", "secret")
         failed(daemon.run("open", "--flower", "--app", "other"), errors.UNKNOWN, "no Flower here for app 'other'")
+
+
+@pytest.fixture
+def flower(daemon, root, tmp_path):
+    """The real Flower of the example project as a host has it, run by `daemon`; yields its password."""
+    pytest.importorskip("flower")
+    with redis_server(tmp_path) as port, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        described = apps.describe(
+            {
+                "name": "mysite",
+                "directory": str(root / "examples" / "mysite"),
+                "virtualenv": sys.prefix,
+                "environment": {"DJANGO_SETTINGS_MODULE": "mysite.settings"},
+                "workers": [],
+                "beat": False,
+                "flower": {
+                    "port": free.getsockname()[1],
+                    "environment": {"FLOWER_PASSWORD_FILE": str(tmp_path / "password")},
+                },
+                "logs": str(daemon.folder / "log"),
+                "data": str(tmp_path),
+            }
+        )
+        described["user"] = None
+        (tmp_path / "password").write_text("secret\n")
+        free.close()
+        entry = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=url(port), release=None)
+        (daemon.folder / "conf.d" / "mysite.conf").write_text(entry)
+        daemon.start(until=("STARTING", "RUNNING"))
+        wait_for(lambda: daemon.run("open", "--flower", "--no-browser").returncode == 0, 60)
+        yield "secret"
+        daemon.end()
+
+
+def test_real_flower_here_and_through_a_tunnel(daemon, flower, host, tmp_path):
+    done = daemon.run("open", "--flower", "--no-browser", "--credentials")
+    address, credentials = done.stdout.splitlines()
+    assert credentials == f"user flower, password {flower}"
+    assert (status_of(address), status_of(address, "flower", flower)) == (401, 200)
+    assert status_of(address, "flower", "") == 401
+    pid = daemon.pid("mysite-flower")
+    assert flower not in Path(f"/proc/{pid}/cmdline").read_text()
+
+    process = daemon.popen(*host, "-H", "board", "open", "--flower", "--no-browser", "--credentials")
+    try:
+        forwarded = line(process).strip()
+        assert forwarded != address  # its port is taken here
+        assert line(process) == f"user flower, password {flower}\n"
+        assert (status_of(forwarded), status_of(forwarded, "flower", flower)) == (401, 200)
+    finally:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+
+    (tmp_path / "password").unlink()
+    failed(daemon.run("open", "--flower", "--credentials"), errors.FAILED, "Flower's password, is not there")
+    assert daemon.run("stop", "mysite-flower").returncode == 0
+    failed(daemon.run("open", "--flower"), errors.DOWN, "Flower does not answer at 127.0.0.1:", "refused")
+    assert list(tmp_path.glob("flower*")), "it has saved what it knew"
 
 
 def test_tunnel_to_a_host_until_ctrl_c(daemon, host, browser, tmp_path):

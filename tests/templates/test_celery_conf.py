@@ -168,6 +168,24 @@ def test_embedded_beat(read):
     assert "-B" not in words(programs["mysite-worker-second"])
 
 
+def test_flower(read, tmp_path):
+    programs = read({"flower": {"memory": 200, "arguments": ["--url_prefix=flower"]}, "data": str(tmp_path)})
+    flower = programs["mysite-flower"]
+    assert words(flower)[:6] == ["/usr/bin/prlimit", "--data=200000000", "/usr/bin/choom", "-n", "500", "--"]
+    assert words(flower)[9:14] == ["sh", f"{tmp_path}/venv/bin/celery", "-A", "mysite", "flower"]
+    assert flower.environment["FLOWER_PASSWORD_FILE"] == "/etc/celeryhost/mysite-flower.password"
+    assert {"--address=127.0.0.1", "--port=5555", "--max-tasks=1000", "--url_prefix=flower"} <= set(words(flower))
+    assert f"--db={tmp_path}/flower" in words(flower)
+    assert (flower.stdout_logfile, flower.stdout_logfile_maxbytes) == (f"{tmp_path}/flower.log", 1024 * 1024)
+    assert "-E" in words(programs["mysite-worker"])
+
+
+def test_no_events_without_flower(read):
+    programs = read({})
+    assert "mysite-flower" not in programs
+    assert "-E" not in words(programs["mysite-worker"])
+
+
 def test_further_programs(read, tmp_path):
     web = read({"programs": [{"name": "web", "command": "gunicorn mysite.wsgi", "stopsignal": "QUIT"}]})["mysite-web"]
     assert words(web) == [f"{tmp_path}/venv/bin/gunicorn", "mysite.wsgi"]

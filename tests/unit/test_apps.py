@@ -20,7 +20,7 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "support", "extensions"}
+    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "support", "extensions", "tools"}
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
         "/srv/mysite",
@@ -136,6 +136,37 @@ def test_beat_switched_off():
     assert apps.describe({"name": "mysite", "beat": True})["beat"]["scheduler"] is None
 
 
+def test_flower_is_off_until_it_is_asked_for():
+    off = apps.describe({"name": "mysite"})
+    assert (off["flower"], off["tools"], off["workers"][0]["events"]) == (None, [], False)
+    on = apps.describe({"name": "mysite", "flower": True})
+    assert (on["tools"], on["workers"][0]["events"]) == ([apps.FLOWER_REQUIREMENT], True)
+    assert on["flower"] == apps.FLOWER | {
+        "port": 5555,
+        "environment": {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": "/etc/celeryhost/mysite-flower.password"},
+        "program": "mysite-flower",
+        "log": "/var/log/mysite/flower.log",
+    }
+    assert apps.describe({"name": "mysite", "flower": {}}) == on
+
+
+def test_each_flower_has_a_port_of_its_own():
+    given = [{"name": name, "broker_database": n, "flower": True} for n, name in enumerate("abc")]
+    given[1]["flower"] = {"port": 5556}
+    assert [app["flower"]["port"] for app in apps.describe_all(given)] == [5555, 5556, 5557]
+    given[1]["flower"] = {"port": 5555}
+    with pytest.raises(Failure, match="port of the Flower of two apps is 5555"):
+        apps.describe_all(given)
+
+
+def test_a_port_for_flower_that_something_else_has():
+    described = [apps.describe({"name": "mysite", "flower": True}), apps.describe({"name": "other"})]
+    (problem,) = apps.flower_problems(described, {"5555": "nginx", "80": "nginx"}, "board")
+    assert problem.startswith("port of flower of app mysite is 5555, which is taken on board by nginx; ")
+    assert apps.flower_problems(described, {"5555": "celery"}, "board") == []
+    assert apps.flower_problems(described, {}, "board") == []
+
+
 def test_verify_by_a_tasks_name():
     verify = apps.describe({"name": "mysite", "verify": "app.tasks.check"})["verify"]
     assert verify == {"task": "app.tasks.check", "args": [], "kwargs": {}, "timeout": 60}
@@ -199,6 +230,11 @@ def test_a_programs_command_is_looked_up_in_the_virtualenv():
         ({"name": "mysite", "programs": [{"name": "web"}]}, ["command of programs web"]),
         ({"name": "mysite", "programs": [{"name": "web", "command": "a 'b"}]}, ["command", "quot"]),
         ({"name": "mysite", "requirements": True}, ["requirements", "True"]),
+        ({"name": "mysite", "flower": "on"}, ["flower of app mysite", "'on'"]),
+        ({"name": "mysite", "flower": {"prot": 80}}, ["'prot'", "did you mean 'port'"]),
+        ({"name": "mysite", "flower": {"port": 80}}, ["port of flower of app mysite", "80", "from 1024 to 65535"]),
+        ({"name": "mysite", "flower": {"memory": 10}}, ["memory of flower", "10"]),
+        ({"name": "mysite", "flower": True, "programs": [{"name": "flower", "command": "x"}]}, ["'mysite-flower'"]),
     ],
 )
 def test_refused(app, said):
@@ -247,9 +283,10 @@ def test_a_host_runs_only_its_part():
     (app,) = apps.describe_all([{"name": "mysite", "programs": [{"name": "web", "command": "x"}]}], workers=False)
     assert app["workers"] == app["programs"] == []
     assert app["beat"]
-    (app,) = apps.describe_all([{"name": "mysite"}], beat=False)
-    assert app["workers"]
-    assert app["beat"] is None
+    (app,) = apps.describe_all([{"name": "mysite", "flower": True}], beat=False, flower=False)
+    assert app["workers"][0]["events"]
+    assert app["beat"] is app["flower"] is None
+    assert app["tools"] == []
 
 
 def test_environment_of_a_program():

@@ -21,6 +21,7 @@ def section(title):
         ("## An app", apps.APP),
         ("### `workers`", apps.WORKER),
         ("### `beat`", apps.BEAT),
+        ("### `flower`", apps.FLOWER),
         ("### `programs`", apps.PROGRAM),
         ("### `verify`", apps.VERIFY),
     ],

@@ -20,6 +20,7 @@ ARGUMENTS = {
     "system_site_packages": {"type": "bool", "default": False},
     "requirements": {"type": "list", "elements": "str"},
     "extensions": {"type": "list", "elements": "str", "default": []},
+    "tools": {"type": "list", "elements": "str", "default": []},
     "managed": {"type": "bool", "default": True},
     "redis_version": {"type": "str", "default": ""},
 }
@@ -95,6 +96,12 @@ class Environment:
             return None
         code, output = self.run(self.python, "-c", script)
         return json.loads(output.splitlines()[-1]) if code == 0 else None
+
+    def lacking(self, names):
+        """Names of the requirements `names` that are not in it, in whatever version."""
+        script = "import sys; from importlib.metadata import version; version(sys.argv[1])"
+        plain = (re.match(r"[\w.-]+", name)[0] for name in names)
+        return [name for name in plain if self.run(self.python, "-c", script, name)[0]]
 
     def make(self, clear):
         """Make the environment itself, as the owner, in a folder that only root may be able to make."""
@@ -191,15 +198,21 @@ def bring(params, check):
         versions = environment.versions()
     except KeyError:
         versions = None
-    changed = params["managed"] and not (versions and stamp(environment.path) == revision)
+    lacking = environment.lacking(params["tools"]) if versions else []
+    changed = params["managed"] and (not versions or stamp(environment.path) != revision or bool(lacking))
     if changed and not check:
         names = [word for name in files for word in ("-r", os.path.join(directory, name))]
-        environment.fill([*names, *celery], revision, redis)
+        environment.fill([*names, *celery, *params["tools"]], revision, redis)
         versions = environment.versions()
     if not versions and not params["managed"]:
         raise Failure(
             f"virtualenv {environment.path} holds no working celery[redis]; "
             "install it there, or leave `requirements: false` out"
+        )
+    if lacking and not params["managed"]:
+        raise Failure(
+            f"virtualenv {environment.path} lacks {', '.join(lacking)}; install that there, or leave "
+            "`requirements: false` out"
         )
     if versions and too_old(redis) and [*map(int, versions[1].split(".")[:2])] >= [5, 7] and not changed:
         raise Failure(

@@ -44,6 +44,11 @@ options:
     type: list
     elements: str
     default: []
+  tools:
+    description: Packages that the project itself does not use, so that they do not count for RV(revision).
+    type: list
+    elements: str
+    default: []
   managed:
     description: Whether to change it; otherwise it is only looked at.
     type: bool
