@@ -21,6 +21,10 @@ SCENARIO_SECONDS = 2400
 builder = pytest.StashKey()
 
 
+def pytest_addoption(parser):
+    parser.addoption("--screenshots", metavar="FOLDER", help="take pictures of the web pages (docs/pages.md)")
+
+
 def pytest_collection_modifyitems(items):
     """The emulated scenario first: it takes longer than all others together."""
     items.sort(key=lambda item: (HERE in item.path.parents, item.name != "test_scenario[armhf]"))
@@ -63,6 +67,12 @@ def host():
     yield up
     for one in made:
         one.down()
+
+
+@pytest.fixture
+def screenshots(pytestconfig):
+    """The folder for pictures of the web pages, None when they are not wanted."""
+    return pytestconfig.getoption("screenshots")
 
 
 class Scenario:

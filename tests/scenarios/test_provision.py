@@ -14,6 +14,7 @@ import yaml
 from celeryhost import errors
 
 from tests.hosts.host import KEY
+from tests.scenarios import pages
 
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
@@ -40,15 +41,16 @@ def test_this_machine(host, init, root, checkout, readme):
     assert starts(bare) - spawned == Counter({"mysite-worker": 1})
 
 
-def test_from_a_laptop(host, root, checkout, readme, tmp_path):
+def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screenshots):
     board = host()
+    board.ssh("echo 127.0.1.1 board >>/etc/hosts && hostname board")  # as the inventory calls it
     for path in checkout:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / path, tmp_path / path)
     copy, check, provision, status = readme("on a laptop")
 
     laptop(copy, tmp_path)
-    fill_in(tmp_path / "inventory" / "mine", board, **repository(board, tmp_path / "examples" / "mysite"))
+    fill_in(tmp_path / "inventory" / "mine", board, **repository(board, tmp_path / "examples" / "mysite"), flower=True)
     before = files(board)
     laptop(check, tmp_path)
     assert files(board) == before
@@ -56,6 +58,9 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
     assert "failed=0" in laptop(provision, tmp_path)
     running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
     assert {"mysite-beat", "mysite-worker"} <= set(running)
+
+    with subtests.test("the web pages"):
+        pages.look(tmp_path, "inventory/mine", screenshots)
 
     hosts = add_host_that_is_down(tmp_path / "inventory" / "mine" / "hosts.yml", "away")
     code, said = run(status, tmp_path)
@@ -68,6 +73,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path):
     look = "ls /etc/supervisor/conf.d /srv/mysite/backend; dpkg -l redis-server supervisor | grep ^ii"
     left = board.ssh(look, check=False)
     assert "celery" not in left.stdout
+    assert board.ssh("find /etc -name '*flower*'").stdout == ""
     assert "manage.py" in left.stdout, "code stays"
     assert "ii" not in left.stdout.split()
 
@@ -157,7 +163,7 @@ def repository(host, project):
 
 
 def fill_in(inventory, host, **app):
-    """The three places, and the key that a person has in their agent."""
+    """The three places, the key that a person has in their agent, and further keys of the app."""
     path = inventory / "hosts.yml"
     hosts = yaml.safe_load(path.read_text())
     hosts["all"]["vars"] |= {
