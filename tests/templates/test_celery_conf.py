@@ -164,6 +164,8 @@ def test_embedded_beat(read):
     programs = read({"development": True, "beat": {"embedded": True}, "workers": [{}, {"name": "second"}]})
     assert list(programs) == ["mysite-worker", "mysite-worker-second"]
     assert "-B" in words(programs["mysite-worker"])
+    assert option(programs["mysite-worker"], "-I") == "celeryhost_worker,celeryhost_beat"
+    assert option(programs["mysite-worker-second"], "-I") == "celeryhost_worker"
     assert option(programs["mysite-worker"], "-s") == "/var/lib/mysite/beat-schedule"
     assert "-B" not in words(programs["mysite-worker-second"])
 
