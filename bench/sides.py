@@ -142,3 +142,15 @@ def row(what: str, found: dict[str, float], unit: str, limit: float) -> bool:
     ours, theirs = found["celeryhost"], found["supervisorctl"]
     print(f"| {what} | {theirs:.3g} {unit} | {ours:.3g} {unit} | {ours / theirs:.3f} | {limit} |", flush=True)
     return ours / theirs <= limit
+
+
+def used(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pss(pid: int) -> float:
+    """Memory of a process in MB, its share of what it shares."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(rollup.partition("\nPss:")[2].split()[0]) / 1024

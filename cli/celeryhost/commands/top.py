@@ -44,7 +44,7 @@ def top(target, programs, interval, as_json):
 
 
 def _print(sample: dict) -> None:
-    print(json.dumps(sample), flush=True)
+    print(json.dumps(sample, separators=(",", ":")), flush=True)
 
 
 def _view(target, programs, interval: float) -> int:

@@ -16,7 +16,7 @@ from .top_table import Column, fit, table
 
 LEAST = (60, 12)  # columns and lines
 BARS = "▁▂▃▄▅▆▇█"
-FLOORS = {"cpu": 10, "memory": 1, "waiting": 8, "done": 8, "failed": 8}  # the top of a graph is no lower
+HEIGHTS = {"cpu": 10, "waiting": 8, "done": 8, "failed": 8}  # of a graph at least, from 0
 LATE = 5  # seconds that beat may be behind
 KEYS = {"s": "start", "x": "stop", "r": "restart", "l": "log", "/": "filter", "o": "order", "q": "quit"}
 # What Celery puts before each line, and the identity of a task, of which eight digits will do.
@@ -80,23 +80,23 @@ def _rule(parts: dict, width: int) -> Text:
         if shown.stop - shown.start < len(found)
     ]
     text = "".join(f"── {part}" for part in said)
-    return Text(f" {text.ljust(width - 1, '─')}", style="dim")
+    return Text.styled(f" {text.ljust(width - 1, '─')}", "dim")
 
 
 def _title(state: State, view: View, now: float, width: int) -> Text:
     counts = state.counts()
-    text = Text("celeryhost top  ", style="bold")
-    text.append(f"{counts.hosts} hosts" if counts.hosts > 1 else plain(*state.samples, *state.away), style="not bold")
+    text = Text.styled("celeryhost top  ", "bold")
+    text.append(f"{counts.hosts} hosts" if counts.hosts > 1 else plain(*state.samples, *state.away))
     if counts.away and counts.hosts > 1:
         text.append(f", {counts.away} away", style="red")
-    text.append(f"  {counts.programs} programs", style="not bold")
+    text.append(f"  {counts.programs} programs")
     if counts.running < counts.programs:
         text.append(f", {counts.programs - counts.running} not running", style="red")
     if view.filter:
         text.append(f"  with {plain(view.filter)}", style="yellow")
     if view.sort != "name":
         text.append(f"  by {view.sort}", style="yellow")
-    return fit(text, width - 9).append(time.strftime(" %H:%M:%S", time.localtime(now)), style="not bold")
+    return fit(text, width - 9).append(time.strftime(" %H:%M:%S", time.localtime(now)))
 
 
 def _app_columns(apps: list[App], view: View, several: bool, now: float) -> list[Column]:
@@ -126,10 +126,12 @@ def _graph(history, number: str, view: View):
     """A function of a width that draws the end of a history."""
 
     def drawn(width: int) -> str:
-        top = max(FLOORS[number], *(value or 0 for value in history), 0)
-        last = [*history][-width:] if width else []
+        known = [value for value in history if value is not None]
+        low = 0 if number in HEIGHTS else min(known, default=0)  # memory is never near 0: what it grows by counts
+        height = max(HEIGHTS.get(number, low / 10), max(known, default=0) - low, 1)
         levels = len(view.bars)
-        bars = (" " if value is None else view.bars[min(levels - 1, int(value / top * levels))] for value in last)
+        last = [*history][-width:] if width else []
+        bars = [" " if v is None else view.bars[min(levels - 1, int((v - low) / height * levels))] for v in last]
         return "".join(bars).rjust(width)
 
     return drawn
@@ -174,9 +176,7 @@ def _programs(items: list[Item], view: View, several: bool, width: int) -> list[
     drawn = [Text(" ") + head]
     for line, item in zip(lines, items, strict=True):
         is_chosen = key(item) == view.chosen
-        drawn.append(Text(">" if is_chosen else " ") + line)
-        if is_chosen:
-            drawn[-1].stylize("reverse")
+        drawn.append(Text.styled(f">{line.plain}", "reverse") if is_chosen else Text(" ") + line)
     return drawn
 
 
@@ -197,12 +197,12 @@ def _log(lines: list, count: int, several: bool, width: int) -> list[Text]:
 
 def _foot(view: View, width: int) -> Text:
     if view.question:
-        return fit(Text(f" {view.question} [y/N]", style="bold reverse"), width)
+        return fit(Text.styled(f" {view.question} [y/N]", "bold reverse"), width)
     if view.typing:
         return fit(Text(f" filter: {plain(view.filter)}_  part of host, program or state; Enter, Esc for none"), width)
     if view.said:
-        return fit(Text(f" {plain(view.said)}", style="bold"), width)
+        return fit(Text.styled(f" {plain(view.said)}", "bold"), width)
     text = Text()
     for letter, what in KEYS.items():
-        text.append(f" {letter}", style="bold").append(f" {what} ", style="not bold")
+        text.append(f" {letter}", style="bold").append(f" {what} ")
     return fit(text, width)
