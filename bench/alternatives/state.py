@@ -4,6 +4,7 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 
 PROGRAMS = ("mysite-worker", "mysite-beat")
 MIGRATIONS = "from django.core.management import execute_from_command_line as run; run(['', 'migrate', '--check'])"
@@ -28,11 +29,20 @@ def as_project(code):
     return said("/srv/mysite/venv/bin/python", "-c", code, cwd="/srv/mysite", user=user, env=environment)
 
 
+def running():
+    """Whether Supervisor takes both for started, within a minute; most tools do not wait for that."""
+    for _ in range(60):
+        if [said("supervisorctl", "status", name).split()[1] for name in PROGRAMS] == ["RUNNING"] * 2:
+            return True
+        time.sleep(1)
+    return False
+
+
 wanted = {
     "Redis asks for a password": "NOAUTH" in said("redis-cli", "ping"),
     "Redis and Supervisor start at boot": said("systemctl", "is-enabled", "redis-server", "supervisor").split()
     == ["enabled"] * 2,
-    "worker and beat run": [said("supervisorctl", "status", name).split()[1] for name in PROGRAMS] == ["RUNNING"] * 2,
+    "worker and beat run": running(),
     "they have logs": all(os.path.getsize(f"/var/log/mysite/{name}.log") for name in ("worker", "beat")),
     "Redis is on loopback, with an append-only file": as_project(REDIS) == "",
     "the worker does a task": as_project(TASK) == "",

@@ -63,11 +63,12 @@ class Host:
         return [cls(meta.parent.name) for meta in sorted(HOSTS.glob("*/meta.json"))]
 
     @classmethod
-    def up(cls, name, suite="trixie", arch="amd64", init="systemd", sync=False):
+    def up(cls, name, suite="trixie", arch="amd64", init="systemd", sync=False, like=None):
         """Make and boot a host (2 s, armhf 4 s; the first of its kind builds the base tree).
 
         init: "systemd", or "none": sshd is process 1 and packages' services do not start, as in a Debian container.
         sync: make fsync() real, for tests of durability; else it costs nothing and does nothing.
+        like: a Host of the same kind that it begins as a copy of; what writes there should have stopped.
         """
         if not NAME.fullmatch(name):
             raise HostError(f"host name {name!r}: a to z, 0 to 9 and -, at most 12 characters")
@@ -92,6 +93,8 @@ class Host:
             with machine.locked("hosts"):
                 machine.network_up()
                 machine.foreign_up(arch)
+            if like:
+                run("cp", "--archive", "--no-target-directory", like.folder / "upper", host.folder / "upper")
             folders = f"lowerdir={tree},upperdir={host.folder}/upper,workdir={host.folder}/work"
             run("mount", "-t", "overlay", "-o", folders + ("" if sync else ",volatile"), f"host-{name}", host.root)
             host._personalise()
@@ -170,6 +173,7 @@ class Host:
     def _personalise(self):
         """What tells this host from others, and how it reaches the network."""
         etc = self.root / "etc"
+        (etc / "machine-id").write_text("")
         (etc / "hostname").write_text(f"{self.name}\n")
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
         # systemd-resolved's stub listens on this machine's loopback only

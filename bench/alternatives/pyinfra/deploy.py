@@ -10,7 +10,8 @@ FOLDERS = ["/srv/mysite", "/var/lib/mysite", "/var/log/mysite"]
 
 apt.packages(
     name="Install packages",
-    packages=["redis-server", "supervisor", "python3-venv"],
+    # The last two are Ansible's needs: it is to find nothing missing where this was at work.
+    packages=["redis-server", "supervisor", "python3-venv", "rsync", "python3-apt"],
     no_recommends=True,
     update=True,
     cache_time=3600,
