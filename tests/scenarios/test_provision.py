@@ -16,6 +16,8 @@ from celeryhost import errors
 from tests.hosts.host import KEY
 from tests.scenarios import pages
 
+from .drift import find_and_mend
+
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
 def test_this_machine(host, init, root, checkout, readme):
@@ -33,12 +35,15 @@ def test_this_machine(host, init, root, checkout, readme):
 
     second = bare.ssh(f"cd celeryhost && {provision}")
     assert set(re.findall(r"changed=(\d+)", second.stdout)) == {"0"}
+    assert "Nothing differs" in second.stdout
 
     spawned = starts(bare)
     inventory = "inventory/local/group_vars/all.yml"
     bare.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    workers: [{{concurrency: 1}}]/' {inventory}")
     bare.ssh(f"cd celeryhost && {provision}")
     assert starts(bare) - spawned == Counter({"mysite-worker": 1})
+    if init == "systemd":
+        find_and_mend(bare, provision)
 
 
 def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screenshots):
