@@ -23,6 +23,8 @@ _NAMED_MONTH = re.compile(
     rb"(?:\d+:[A-Z] |.{0,100}?\[)(\d\d?)[ /](" + b"|".join(MONTHS) + rb")[ /](\d{4})[ :](\d\d):(\d\d):(\d\d)"
     rb"(?:[.,](\d{1,9}))?[ ]?([+-]\d{4})?"
 )
+# Flower, as Tornado does, `[I 261122 14:00:01 command:177]`.
+_TORNADO = re.compile(rb"\[[A-Z] (\d\d)(\d\d)(\d\d) (\d\d):(\d\d):(\d\d) ")
 
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+)s)?")
 _UNITS = (604800, 86400, 3600, 60, 1)
@@ -40,6 +42,9 @@ def stamp(line: bytes, shift: float = 0) -> float | None:
     elif found := _NAMED_MONTH.match(line):
         day, name, year, hour, minute, second, fraction, zone = found.groups()
         month = MONTHS.index(name) + 1
+    elif found := _TORNADO.match(line):
+        year, month, day, hour, minute, second = found.groups()
+        year, fraction, zone = b"20" + year, None, None
     else:
         return None
     whole = _epoch(year, month, day, hour, minute, second, zone)

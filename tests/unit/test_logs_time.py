@@ -25,6 +25,7 @@ NOW = datetime(2026, 11, 22, 14, 0, 1)
         (b'[22/Nov/2026 14:00:01] "GET / HTTP/1.1" 200 12', LOCAL),
         (b'127.0.0.1 - - [22/Nov/2026:14:00:01 +0000] "GET / HTTP/1.1" 200 12', UTC),
         (b"[2026-11-22 15:00:01 +0100] [7] [INFO] Booting worker", UTC),
+        (b"[I 261122 14:00:01 command:177] Visit me at http://127.0.0.1:5555", LOCAL),
         (b"2026-11-22T14:00:01.250Z done", UTC + 0.25),
         (b"2026-11-22T08:30:01-05:30 done", UTC),
         (b"\x1b[32m[2026-11-22 14:00:01,000: INFO/MainProcess] coloured\x1b[0m", LOCAL),
