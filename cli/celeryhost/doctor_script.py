@@ -51,9 +51,9 @@ def theirs(app, request: dict) -> dict:
     """What the project itself says to each setting that is brought in from outside, if it says anything."""
     own = {}
     for name in {**brought_in(app, request), **request["instead"], **request["at_most"]}:
-        default = app.conf.maps[-1].get(name)
-        if app.conf.get(name) != default or app.conf.value_set_for(name):
-            own[name] = app.conf.get(name)
+        value = app.conf.get(name)  # first: the defaults are there only when something has been asked for
+        if value != app.conf.maps[-1].get(name) or app.conf.value_set_for(name):
+            own[name] = value
     for name, first in (("broker_url", "broker_host"), ("result_backend", "CELERY_RESULT_BACKEND")):
         value = app.conf.first(name, first)  # without the environment, which wins over it
         if value is not None:
