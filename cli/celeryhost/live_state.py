@@ -14,12 +14,15 @@ AWAY = {errors.UNREACHABLE: "UNREACHABLE", errors.DOWN: "DOWN", errors.DENIED: "
 CONNECTING = "CONNECTING"
 SORTS = ("name", "state", "cpu", "memory", "uptime")  # host and name; what does not run first; the largest first
 
+NUMBERS = ("waiting", "done", "failed")  # of an app
+
 Item = namedtuple("Item", "host row cpu memory")
 Item.__doc__ = """A line of the table: a status.Row and the history of its CPU and memory. A host that tells nothing is
 one too, with the row of a program without a name."""
 
-App = namedtuple("App", "host data waiting done failed")
-App.__doc__ = """An app on a host: what its last sample says (docs/json.md), and the history of its three numbers."""
+App = namedtuple("App", "host time data waiting done failed")
+App.__doc__ = """An app on a host: what its last sample says (docs/json.md) and when, by the host's own clock, and the
+history of its NUMBERS."""
 
 Counts = namedtuple("Counts", "hosts away programs running")
 
@@ -43,8 +46,7 @@ class State:
             for number in ("cpu", "memory"):
                 self._history(host, program["name"], number).append(program[number])
         for app in sample["apps"]:
-            waiting = None if app["queues"] is None else sum(app["queues"].values())
-            for number, value in (("waiting", waiting), ("done", app["done"]), ("failed", app["failed"])):
+            for number, value in zip(NUMBERS, (waiting(app), app["done"], app["failed"]), strict=True):
                 self._history(host, app["app"], number).append(value)
         if sample["left_out"]:
             remark = {"time": sample["time"], "program": "", "text": f"({sample['left_out']} lines left out)"}
@@ -89,9 +91,9 @@ class State:
         """The apps that the items have a program of."""
         shown = {(item.host, item.row.name) for item in items}
         return [
-            App(host, data, *(self._history(host, data["app"], number) for number in ("waiting", "done", "failed")))
-            for host in sorted(self.samples)
-            for data in self.samples[host]["apps"]
+            App(host, sample["time"], data, *(self._history(host, data["app"], number) for number in NUMBERS))
+            for host, sample in sorted(self.samples.items())
+            for data in sample["apps"]
             if any((host, program) in shown for program in data["programs"])
         ]
 
@@ -112,6 +114,11 @@ class State:
 
     def _history(self, *of) -> deque:
         return self._histories.setdefault(of, deque(maxlen=HISTORY))
+
+
+def waiting(app: dict) -> int | None:
+    """How many tasks wait for an app, in all its queues."""
+    return None if app["queues"] is None else sum(app["queues"].values())
 
 
 def _row(**fields) -> Row:

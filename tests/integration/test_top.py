@@ -146,6 +146,19 @@ def test_on_a_terminal_keys_restart_stop_and_start_programs(daemon, terminal):
     assert not _processes(str(daemon.config))
 
 
+def test_what_was_begun_goes_on_after_quitting(daemon, terminal):
+    daemon.program("slow", """sh -c "trap '' TERM; while :; do sleep 1; done" """, stopwaitsecs=4)
+    daemon.start()
+    before = daemon.pid("slow")
+    screen = terminal(top(daemon))
+    screen.wait_for(">slow", "RUNNING")
+    screen.press("r", "y")
+    wait_for(lambda: daemon.state("slow") == "STOPPING")
+    screen.press("q")
+    assert "restart slow goes on; see celeryhost status" in screen.wait_for("over")
+    wait_for(lambda: daemon.state("slow") == "RUNNING" and daemon.pid("slow") != before, 60)
+
+
 def _processes(text: str) -> list[str]:
     """Command lines of `celeryhost top` that name `text`."""
     found = []

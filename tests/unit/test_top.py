@@ -80,7 +80,7 @@ def one_host():
                 "mysite-worker",
                 f"[2026-11-22 13:00:00,124: ERROR/ForkPoolWorker-1] {TASK} raised unexpected: ValueError()",
             ),
-            ("mysite-web", "\x1b[2J한국어 로그도 \x07 보입니다"),
+            ("mysite-web", "\x1b[32m한국어\x1b[0m 로그도 \x07 보입니다"),
         ]
         due = beat([NOW - 3, "clean up"], [NOW + 21600, "nightly report"])
         apps = [app("mysite", waiting=n * n, done=3 * n, failed=n // 4, beat=due)]

@@ -8,7 +8,8 @@ from collections import namedtuple
 
 from rich.text import Text
 
-from ..live_state import App, Item, State
+from ..live_state import App, Item, State, waiting
+from ..logs import COLOUR
 from .logs import LEVELS
 from .status_view import STATES, duration, remark, size
 from .terminal import cut, plain
@@ -45,7 +46,7 @@ def screen(state: State, view: View, width: int, height: int) -> list[Text]:
     room -= there.stop - there.start + 1
     lines = [_title(state, view, now, width)]
     if apps:
-        lines += [Text(" ") + line for line in table(_app_columns(apps[here], view, several, now), width - 1)]
+        lines += [Text(" ") + line for line in table(_app_columns(apps[here], view, several), width - 1)]
     lines += _programs(items[there], view, several, width)
     lines.append(_rule({"apps": (here, apps), "programs": (there, items)}, width))
     lines += _log(state.lines(view.filter, room - 1), room - 1, several, width)
@@ -99,23 +100,19 @@ def _title(state: State, view: View, now: float, width: int) -> Text:
     return fit(text, width - 9).append(time.strftime(" %H:%M:%S", time.localtime(now)))
 
 
-def _app_columns(apps: list[App], view: View, several: bool, now: float) -> list[Column]:
+def _app_columns(apps: list[App], view: View, several: bool) -> list[Column]:
     columns = [
         Column("HOST", [Text(plain(app.host)) for app in apps]),
         Column("APP", [Text(plain(app.data["app"])) for app in apps]),
-        Column("WAITING", [_count(_waiting(app.data)) for app in apps], "number"),
+        Column("WAITING", [_count(waiting(app.data)) for app in apps], "number"),
         Column("", [_graph(app.waiting, "waiting", view) for app in apps], "graph"),
         Column("DONE/MIN", [_count(app.data["done"]) for app in apps], "number"),
         Column("", [_graph(app.done, "done", view) for app in apps], "graph"),
         Column("FAILED", [_count(app.data["failed"], "red") for app in apps], "number"),
         Column("", [_graph(app.failed, "failed", view) for app in apps], "graph"),
-        Column("BEAT", [(_beat(app.data, now, True), _beat(app.data, now, False)) for app in apps], "rest"),
+        Column("BEAT", [(_beat(app, True), _beat(app, False)) for app in apps], "rest"),
     ]
     return columns[not several :]
-
-
-def _waiting(app: dict) -> int | None:
-    return None if app["queues"] is None else sum(app["queues"].values())
 
 
 def _count(value: int | None, style: str = "") -> Text:
@@ -137,9 +134,9 @@ def _graph(history, number: str, view: View):
     return drawn
 
 
-def _beat(app: dict, now: float, whole: bool) -> Text:
+def _beat(app: App, whole: bool) -> Text:
     """When beat has sent what, and what it sends next; and why the queue is not known."""
-    text, beat = Text(), app["beat"]
+    text, beat, now = Text(), app.data["beat"], app.time
     if beat:
         last, following = beat["last"], beat["next"]
         text.append(_named(f"{duration(max(0, now - last[0]))} ago", last, whole) if last else "nothing sent yet")
@@ -149,8 +146,8 @@ def _beat(app: dict, now: float, whole: bool) -> Text:
             text.append(f", {_named(f'in {duration(max(0, following[0] - now))}', following, whole)}")
         elif beat["remark"]:
             text.append(f", next: {plain(beat['remark'])}")
-    if app["remark"]:
-        text.append(f"{'; ' if text else ''}waiting: {plain(app['remark'])}")
+    if app.data["remark"]:
+        text.append(f"{'; ' if text else ''}waiting: {plain(app.data['remark'])}")
     return text
 
 
@@ -191,8 +188,13 @@ def _log(lines: list, count: int, several: bool, width: int) -> list[Text]:
         text.append(f"{cut(plain(name), column).ljust(column)} ", style="cyan")
         text.append("" if level == "INFO" else f"{level} ", style=LEVELS.get(level, ""))
         said = IDENTITY.sub(r"[\1]", line["text"][found.end() if found else 0 :])
-        drawn.append(fit(text.append(plain(said)), width))
+        drawn.append(fit(text.append(bare(said)), width))
     return drawn + [Text(" " * width)] * (count - len(drawn))
+
+
+def bare(text: str) -> str:
+    """A line of a log without its colours, and without what could change the terminal."""
+    return plain(COLOUR.sub("", text).expandtabs(4))
 
 
 def _foot(view: View, width: int) -> Text:

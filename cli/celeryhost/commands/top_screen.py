@@ -22,7 +22,7 @@ from ..errors import OK
 from ..live_feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
 from ..live_state import SORTS, State
 from .terminal import plain
-from .top_draw import BARS, LEAST, View, key, screen
+from .top_draw import BARS, LEAST, View, bare, key, screen
 from .top_table import fit
 
 SECONDS = 0.5  # between two looks at what has come
@@ -107,7 +107,7 @@ class Followed(Screen):
         yield Static(f" log of {plain(self.program)} on {plain(self.host)}   {keys}", markup=False)
 
     def write(self, text: str) -> None:
-        self.query_one(Log).write_line(plain(text.expandtabs(4)))
+        self.query_one(Log).write_line(bare(text))
 
 
 class Top(App):
