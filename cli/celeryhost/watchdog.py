@@ -11,8 +11,8 @@ otherwise looks every `period` seconds. The signals are the cheapest that are ho
   gevent) is not judged by its silence.
 - A worker that answers but does not consume leaves its queue to grow, while no task is delivered (`unacked` is
   empty) and none begins (its `stats`).
-- Beat sleeps no longer than its longest interval, 30 s by our module celeryhost_beat: a process that has not once been
-  woken for longer does not tick.
+- Beat sleeps no longer than its longest interval, 30 s by our module celeryhost_beat, which has /proc show each tick. A
+  beat without it is one that does not tick when it has not once been woken for longer.
 
 A worker or beat is restarted by TERM (and CONT, so that a stopped one can end its tasks) and, after its stopwaitsecs,
 KILL; supervisord's autorestart brings it back. So nothing is ever stopped that a watchdog killed half way would
@@ -42,7 +42,7 @@ a worker's pool is of threads."""
 
 Sight = namedtuple("Sight", "state pid spawnerr frozen forked wakeups", defaults=(0, "", "", False, None))
 Sight.__doc__ = """A process now: `frozen` says which of its processes is stopped, if any; `forked`, whether it has
-children; `wakeups` counts how often it has slept and woken (None: not to be judged by that)."""
+children; `wakeups` changes when it has ticked, or slept and woken (None: not to be judged by that)."""
 
 Broker = namedtuple("Broker", "answered totals waiting unacked")
 Broker.__doc__ = """A broker now: the programs whose worker has answered since the last look; how many tasks a worker

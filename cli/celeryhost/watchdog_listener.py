@@ -131,8 +131,9 @@ class Dog:
         frozen = "one of its processes" if any(child.stopped for child in children) else ""
         if seen.stopped:
             frozen = "its main process"
-        # A second beat waits in flock until the first is gone.
-        wakeups = None if seen.command == "flock" else seen.wakeups
+        # A second beat waits in flock until the first is gone; one that ticks says so, see inside/celeryhost_beat.py.
+        ticks = seen.command if seen.command.startswith("beat ") else seen.wakeups
+        wakeups = None if seen.command == "flock" else ticks
         return Sight(process.state, process.pid, process.spawnerr, frozen, bool(children), wakeups)
 
     def act(self, action) -> None:

@@ -46,7 +46,8 @@ def tick():
 @worker_ready.connect
 @beat_init.connect
 def on_signal(sender, **_):
-    signal.signal(signal.SIGUSR2, lambda *_: time.sleep(1000))
+    # It hangs and wakes up all the time, as psycopg does while it waits for a database.
+    signal.signal(signal.SIGUSR2, lambda *_: [time.sleep(0.1) for _ in range(10000)])
     if hasattr(sender, "task_consumer"):
         signal.signal(signal.SIGHUP, lambda *_: sender.task_consumer.cancel())
 """

@@ -1,14 +1,16 @@
 """Loaded into each beat: one that hangs is soon missed, and a clock that is set back silences none for long.
 
 Beat sleeps up to 300 s when nothing is due, so that one that hangs could not be told from one that sleeps: here it
-wakes every LONGEST_SLEEP, which the watchdog counts on. And as Celery computes the next run from the last one, beat
-sends nothing after the clock was set back until it is as late as it was: here last runs that stay in the future
-become now, as if beat had just been started for the first time.
+wakes every LONGEST_SLEEP, which the watchdog counts on, and shows each tick in /proc/PID/comm, since one that waits for
+a database may wake up all the while (by psycopg 3 ten times a second). And as Celery computes the next run from the
+last one, beat sends nothing after the clock was set back until it is as late as it was: here last runs that stay in the
+future become now, as if beat had just been started for the first time.
 
 `celery beat` has no -I, so this stands before it: `python celeryhost_beat.py VENV/bin/celery -A mysite beat …`; a
 worker with -B takes it with -I. Runs in the project's Python.
 """
 
+import contextlib
 import runpy
 import sys
 import time
@@ -30,11 +32,13 @@ def watch(sender, **_):
     """Have the scheduler of `sender`, a celery.beat.Service, tick as above."""
     scheduler = sender.scheduler
     scheduler.max_interval = min(scheduler.max_interval, LONGEST_SLEEP)
-    tick, since = scheduler.tick, None
+    tick, since, ticks = scheduler.tick, None, 0
 
     def watched():
-        nonlocal since
+        nonlocal since, ticks
         interval = tick()
+        ticks += 1
+        _show(f"beat {ticks}")
         if not interval:
             return interval
         try:
@@ -45,10 +49,16 @@ def watch(sender, **_):
                 return 0
         except Exception as error:
             scheduler.tick = tick
+            _show("celery")
             logger.warning("a clock that is set back will silence beat: %r", error)
         return interval
 
     scheduler.tick = watched
+
+
+def _show(text):
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(text)
 
 
 def _is_ahead(entry):
