@@ -183,6 +183,16 @@ def test_an_entry_fired_now(site):
     site.log_says("mysite-worker", "Task app.tasks.sum")
     failed(site.schedule("run", "sum at non"), errors.UNKNOWN, "no entry 'sum at non'", "did you mean 'sum at noon'")
 
+    late = site.directory / "app" / "tasks.py"
+    code = "@shared_task\ndef new(): pass\n\napp.conf.beat_schedule['new'] = {'task': 'app.tasks.new', 'schedule': 9}"
+    late.write_text(f"{late.read_text()}\n\n{code}\n")
+    new = entries(site.read())["new"]
+    assert (new["registered"], new["witness"]) == (False, "workers"), "the worker was started before it was written"
+    assert [mark["code"] for mark in new["marks"]] == ["unregistered"]
+    site.daemon.rpc.call("stopProcess", "mysite-worker")
+    new = entries(site.read())["new"]
+    assert (new["registered"], new["witness"], new["marks"]) == (True, "project", [])
+
 
 def test_entries_of_the_admin(site):
     site.environment["MYSITE_SCHEDULE_IN_DATABASE"] = "1"
