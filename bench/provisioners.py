@@ -172,7 +172,8 @@ def environment(name: str, requirements: list[str]) -> Path:
 
 def _reason(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[-1])[:200]
+    reason = next((line for line in lines if re.search(r"error|fatal", line, re.IGNORECASE)), lines[-1])
+    return reason.partition(". ")[0]
 
 
 def _traffic(hosts) -> int:
