@@ -236,9 +236,11 @@ class Top(App):
     def move(self, by: int) -> None:
         """Choose another line; the first program where the chosen one is gone."""
         keys = [key(item) for item in self.state.items(self.view.sort, self.view.filter)]
-        first = next((place for place, (_, program) in enumerate(keys) if program), 0)
-        place = keys.index(self.view.chosen) if self.view.chosen in keys else first
-        self.view = self.view._replace(chosen=keys[max(0, min(place + by, len(keys) - 1))] if keys else None)
+        chosen = self.view.chosen if self.view.chosen in keys else next((one for one in keys if one[1]), None)
+        if by and keys:
+            place = keys.index(chosen) if chosen else 0
+            chosen = keys[max(0, min(place + by, len(keys) - 1))]
+        self.view = self.view._replace(chosen=chosen)
 
     def chosen(self) -> tuple[str, str] | None:
         """The host and program that a key is about."""
