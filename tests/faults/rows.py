@@ -95,9 +95,13 @@ def kill_frozen(tasks: int, quiet: float = QUIET):
 def idle(stack: Stack) -> int:
     """Wait until the worker has nothing to do and waits for Redis to have something; its main process."""
     stack.settle(stack.send(1, 0), READY)
-    waiting = ["blmove"] * 4 if stack.side == OURS else ["brpop"]
-    wait_for(lambda: blocked(stack) == waiting and not stack.broker.exists("unacked"), READY)
+    wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
     return stack.notes()[-1].parent
+
+
+def listens(stack: Stack) -> bool:
+    """Whether the worker has taken all that there was and waits for more."""
+    return blocked(stack) == (["blmove"] * 4 if stack.side == OURS else ["brpop"])
 
 
 def blocked(stack: Stack) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import wait_for
 
-from .rows import QUIET, READY, SHORT, blocked, idle, kill_one_of_two, under_load
+from .rows import QUIET, READY, SHORT, blocked, idle, kill_one_of_two, listens, under_load
 from .stack import OURS, REDIS, Stack
 
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
@@ -43,3 +44,20 @@ def test_a_task_that_redis_has_handed_to_a_worker_that_never_heard_of_it_is_not_
         stack.settle(sent, QUIET)
         assert len(stack.notes("ended")) == 2
         assert stack.count(sent).waiting == 0
+
+
+def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
+    with Stack(OURS) as stack:
+        main = idle(stack)
+        children = [pid for pid, parent in stack.processes().items() if parent == main]
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        sent = stack.send(1, 0)
+        wait_for(lambda: stack.broker.exists("unacked") and listens(stack))
+        os.kill(main, signal.SIGTERM)
+        wait_for(lambda: "stops as soon as" in Path(stack.logs[0]).read_text())
+        for child in children:
+            os.kill(child, signal.SIGCONT)
+        wait_for(lambda: stack.daemon.pid("ledger-worker") not in (0, main), READY)
+        wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
+        assert [note.event for note in stack.notes() if note.id in sent] == ["started", "ended"]

@@ -8,21 +8,29 @@ And it gives back what was never acknowledged only after the visibility timeout,
 gives it back at once, if no other worker is connected that could be at work on it (GiveBack). Every worker names its
 connections, so that those of a host that lost its power are known for dead.
 
+And a stop takes no longer than the tasks that run, and leaves none of them unknown (Leave, do_not_linger, prepare).
+
 Runs in the project's Python; what fails here at a worker's start is a line in the log, and then kombu's ways hold.
 """
 
+import atexit
 import contextlib
+import gc
 import os
 import queue
 import time
+import types
 
+import billiard.pool
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
+from celery.worker import state
 
 logger = get_logger(__name__)
 
 PREFIX = "celeryhost"
 PAUSE = 30  # seconds in which one worker gives back: workers that start together, or that a task kills over and over
+HANDOVER = 10  # seconds that a process gets at most to say that it has begun a task, before the worker stops
 LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
 
 # KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time.
@@ -163,12 +171,59 @@ class _Taker:
         self.empty.clear()
 
 
+class Leave(bootsteps.StartStopStep):
+    """A stop begins at once, but not between a process having a task and the worker knowing that it has begun.
+
+    Celery (5.3 to 5.7) would forget the task (AsynPool.flush), wait 30 s for the process, which waits for its result to
+    be taken (billiard's GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT), and give back the task, though it was executed.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def include_if(self, consumer):
+        return consumer.hub
+
+    def __init__(self, consumer, **options):
+        super().__init__(consumer, **options)
+        self.consumer, self.until = consumer, None
+        self.maybe_shutdown, state.maybe_shutdown = state.maybe_shutdown, self.when_handed_over
+        self.called, self.call = os.pipe()
+        signals.worker_shutting_down.connect(self.wake, weak=False)
+
+    def start(self, consumer):
+        consumer.hub.add_reader(self.called, os.read, self.called, 1)
+
+    def stop(self, consumer):
+        consumer.hub.remove(self.called)
+
+    def wake(self, **_):
+        """From the signal's handler: Python waits on in a poll that a signal interrupts (PEP 475), up to a second."""
+        os.write(self.call, b".")
+
+    def when_handed_over(self):
+        """In place of celery.worker.state.maybe_shutdown, at each turn of the event loop."""
+        stopping = not (state.should_stop is None or state.should_stop is False)  # else it is the exit code, 0
+        if stopping and not state.should_terminate and self.handing_over():
+            if not self.until:
+                self.until = time.monotonic() + HANDOVER
+                self.consumer.task_consumer.cancel()
+                logger.info("stops as soon as a process of the pool has begun the task that it was handed")
+            if time.monotonic() < self.until:
+                return
+        self.maybe_shutdown()
+
+    def handing_over(self):
+        jobs = getattr(getattr(self.consumer.pool, "_pool", None), "_cache", {})  # prefork's
+        return any(job._scheduled_for and not job._accepted for job in jobs.values())
+
+
 @signals.worker_init.connect
 def prepare(sender, **_):
-    """Name this worker's connections, by worker, boot and process, and add the step."""
+    """Name this worker's connections, by worker, boot and process, and add the steps."""
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
-    sender.app.steps["consumer"].update({GiveBack, Take})
+    sender.app.steps["consumer"].update({GiveBack, Take, Leave})
+    atexit.register(gc.freeze)  # else a worker's last act is to look through all objects of the project for garbage
 
 
 @signals.worker_process_init.connect
@@ -176,6 +231,12 @@ def go_first(**_):
     """When memory runs out, the kernel is to kill a task's process, not the worker, Redis or supervisord."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")
+
+
+@signals.worker_process_shutdown.connect
+def do_not_linger(**_):
+    """A process of the pool that ends sleeps for a second after its last message (billiard's Worker._do_exit)."""
+    billiard.pool.time = types.SimpleNamespace(sleep=lambda _: None)  # the worker reads the message without it, too
 
 
 def _name(worker):
