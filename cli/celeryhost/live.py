@@ -142,15 +142,16 @@ class Probe:
     def queues(self, workers: list[live_celery.Part], now: float) -> tuple[dict | None, str | None]:
         """How many tasks wait in each queue that these workers read, or None and why that is not known."""
         asked: dict[str, set[str]] = {}
-        for worker in workers:
-            try:
-                url = worker.broker()
-            except PermissionError:
-                return None, "only root may read the broker's address"
-            if url and not speaks(url):
+        try:
+            for worker in workers:
+                if url := worker.broker():
+                    asked.setdefault(url, set()).update(worker.queues)
+            if not all(map(speaks, asked)):
                 return None, "the broker is no Redis"
-            if url:
-                asked.setdefault(url, set()).update(worker.queues)
+        except PermissionError:
+            return None, "only root may read the broker's address"
+        except ValueError:
+            return None, "the broker's address makes no sense"
         found: dict[str, int] = {}
         for url, queues in asked.items():
             if now < self.away.get(url, 0):

@@ -62,19 +62,19 @@ class Part:
             (self.done if found[1] else self.failed)[int(line.time)] += 1
 
     def broker(self) -> str | None:
-        """Its broker's address, of the command line or the environment; raises PermissionError.
+        """Its broker's address, of the command line or else the environment; raises PermissionError.
 
         None where both leave it to the project, or without a process.
         """
-        if self.pid is None:
-            return None
         given = option(self.words, "-b", "--broker")
+        if given or self.pid is None:
+            return given or None
         try:
             with open(f"/proc/{self.pid}/environ", "rb") as file:
                 variables = dict(item.partition(b"=")[::2] for item in file.read().split(b"\0"))
         except (FileNotFoundError, ProcessLookupError):
-            return given or None
-        return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or given or None
+            return None
+        return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or None
 
 
 def count(workers: list[Part], now: float) -> tuple[int | None, int | None]:

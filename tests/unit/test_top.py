@@ -263,6 +263,17 @@ def test_what_a_command_says_of_a_worker():
     assert part(row, "sh -c 'unfinished", None) is None
 
 
+def test_the_command_line_says_where_the_broker_is_before_the_environment_does():
+    assert worker("--broker=redis://x/0").broker() == "redis://x/0"
+    found = worker("-l INFO")
+    found.pid = os.getpid()
+    environment = Path(f"/proc/{found.pid}/environ").read_bytes()
+    assert b"CELERY_BROKER_URL" not in environment
+    assert found.broker() is None
+    found.pid = None
+    assert found.broker() is None
+
+
 def test_when_beat_sends_next():
     schedule = Schedule(None)
     entry = {"enabled": True, "kind": "interval", "fields": {"seconds": 30.0, "relative": False}}

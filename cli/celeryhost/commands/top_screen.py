@@ -36,7 +36,7 @@ ASCII_LINES = str.maketrans("─…", "-.")
 FEW_CHARACTERS = ("linux", "vt", "ansi", "cons")  # terminals whose fonts have no bars
 
 
-def is_rich() -> bool:
+def has_bars() -> bool:
     """Whether this terminal can show more than ASCII."""
     encoding = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "").upper()
     return encoding.endswith(("UTF-8", "UTF8")) and not os.environ.get("TERM", "").startswith(FEW_CHARACTERS)
@@ -127,8 +127,8 @@ class Top(App):
         self.feed = feed
         self.argv = ["top", f"--interval={interval:g}", "--", *programs]
         self.state = State(feed.hosts)
-        self.is_rich = is_rich()
-        self.view = View(bars=BARS if self.is_rich else ASCII_BARS)
+        self.has_bars = has_bars()
+        self.view = View(bars=BARS if self.has_bars else ASCII_BARS)
         self.question: tuple | None = None  # (command, host, program) that a y would begin
         self.followed: Followed | None = None
 
@@ -180,7 +180,7 @@ class Top(App):
         else:
             self.move(0)
             lines = screen(self.state, self.view, width, height)
-        lines = lines if self.is_rich else [in_ascii(line) for line in lines]
+        lines = lines if self.has_bars else [in_ascii(line) for line in lines]
         self.screen_stack[0].query_one(Canvas).show(lines)
 
     def say(self, text: str) -> None:
@@ -260,10 +260,11 @@ class Top(App):
     def answer(self, yes: bool) -> None:
         """Do what was asked about, or not."""
         command, host, program = self.question
+        what = self.view.question.removesuffix("?")
         self.question, self.view = None, self.view._replace(question="")
         if yes:
-            self.feed.ask(host, [command, "--", program], f"{command} {program}")
-            self.say(f"{command} {program}")
+            self.feed.ask(host, [command, "--", program], what)
+            self.say(what)
 
     def follow(self) -> None:
         """Show the log of the chosen program as it grows."""
