@@ -70,10 +70,21 @@ def main() -> None:
 def _answer(question) -> dict:
     name, given = question
     state = STATES[name]
-    defaults = {key: argument.get("default") for key, argument in state.ARGUMENTS.items()}
+    params = {
+        key: _typed(given.get(key, argument.get("default")), argument) for key, argument in state.ARGUMENTS.items()
+    }
     try:
-        answer = state.bring(defaults | given, True)
+        answer = state.bring(params, True)
     except Failure as failure:
         return {"changed": True, "failed": str(failure)}
     answer.pop("diff", None)  # of use only to the task that mends, and it may hold what is secret
     return answer
+
+
+def _typed(value, argument):
+    """`value` in the type that Ansible would give it: before ansible-core 2.19 a template makes a text of a number."""
+    if isinstance(value, str) and argument["type"] == "int":
+        return int(value)
+    if isinstance(value, str) and argument["type"] == "bool":
+        return value.lower() in ("true", "yes", "on", "1")
+    return value

@@ -1,0 +1,78 @@
+"""Many questions in one process: what the package on a host answers, and when it does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import celeryhost
+import pytest
+from celeryhost.app_states import due
+from celeryhost.states.look import digest, look
+
+PACKAGE = celeryhost.__path__[0]
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The package as role supervisor puts it on a host; returns a function that asks it."""
+    shutil.copytree(PACKAGE, tmp_path / "celeryhost", ignore=shutil.ignore_patterns("__pycache__", "_ansible"))
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from celeryhost.states import look; look.main()"
+
+    def ask(questions, package):
+        asked = json.dumps({"questions": questions, "package": package})
+        done = subprocess.run(
+            [sys.executable, "-IS", "-c", code], input=asked, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    ask.folder = tmp_path / "celeryhost"
+    return ask
+
+
+def files(path, content):
+    return ["install_files", {"files": {str(path): {"content": content}}}]
+
+
+def test_the_same_package_answers_for_its_own_python_and_changes_nothing(installed, tmp_path):
+    answers = installed({"one": files(tmp_path / "one", "1\n")}, digest(PACKAGE))
+    assert answers == {"one": {"changed": True, "paths": [str(tmp_path / "one")]}}, "no diff, which may hold a secret"
+    assert not (tmp_path / "one").exists()
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "removed"])
+def test_another_package_leaves_the_answer_to_ansible(installed, change):
+    module = installed.folder / "logs.py"
+    if change == "removed":
+        module.unlink()
+    else:
+        (module if change == "edited" else installed.folder / "more.py").write_text("x = 1\n")
+    assert installed({"machine": ["machine_facts", {}]}, digest(PACKAGE)) == {}
+
+
+def test_what_cannot_be_answered_is_told_beside_the_other_answers(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    wrong = ["owned_paths", {"folders": {str(tmp_path / "link"): {"owner": "root", "group": "root", "mode": "0755"}}}]
+    answers = look({"wrong": wrong, "one": files(tmp_path / "one", "1\n")})
+    assert "is there and is something else" in answers["wrong"]["failed"]
+    assert answers["wrong"]["changed"], "so that its role runs, and says it"
+    assert answers["one"]["changed"]
+
+
+def test_a_number_may_come_as_text(tmp_path):
+    """As ansible-core before 2.19 writes it."""
+    nobody = {"port": "1", "timeout": "5", "config_file": str(tmp_path / "redis.conf")}
+    assert look({"redis": ["redis_server", nobody]})["redis"]["running"] is False
+
+
+def test_a_role_that_differs_is_due_and_the_last_one_proves_it():
+    comparison = {"redis files": [], "celery mysite": []}
+    assert due({"redis files": {"changed": False}, "celery mysite": {"changed": False}}, comparison) == []
+    assert due({"redis files": {"changed": True}, "celery mysite": {"changed": False}}, comparison) == [
+        "redis",
+        "celery",
+    ]
+    assert due({"redis files": {"changed": False}, "celery mysite": {"changed": True}}, comparison) == ["celery"]
