@@ -77,6 +77,8 @@ def _answer(question) -> dict:
         answer = state.bring(params, True)
     except Failure as failure:
         return {"changed": True, "failed": str(failure)}
+    except Exception as error:  # the task that mends says it in full; here it must not hide the other answers
+        return {"changed": True, "failed": f"{name}: {error!r}"}
     answer.pop("diff", None)  # of use only to the task that mends, and it may hold what is secret
     return answer
 
