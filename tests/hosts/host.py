@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -247,8 +248,11 @@ class Host:
         return [cgroup / "celeryhost-tests" / self.name for cgroup in CGROUPS]
 
     def _pids(self):
-        folders = self._cgroups()[0].rglob("cgroup.procs")
-        return [pid for procs in folders for pid in map(int, procs.read_text().split()) if pid]
+        pids = []
+        for folder, _, _ in os.walk(self._cgroups()[0]):  # which passes over what goes away meanwhile
+            with contextlib.suppress(OSError):
+                pids += map(int, Path(folder, "cgroup.procs").read_text().split())
+        return [pid for pid in pids if pid]
 
     def _kill(self):
         deadline = time.monotonic() + 30
