@@ -4,9 +4,9 @@ kombu's Redis transport takes a message from its list with BRPOP, and writes it 
 has read the reply. A worker that is killed in between, because it was busy or frozen, takes the message with it. Here
 Redis does both in one step (Take).
 
-And it gives back what was never acknowledged only after the visibility timeout, an hour. Here the first worker to start
-gives it back at once, if no other worker is connected that could be at work on it (GiveBack). Every worker names its
-connections, so that those of a host that lost its power are known for dead.
+And it gives back what was never acknowledged only after the visibility timeout, an hour. Here a worker that starts
+gives back at once what a worker had that is no more (GiveBack): each writes its name into what it takes, and names its
+connections likewise, by worker, boot and process.
 
 And a stop takes no longer than the tasks that run, and leaves none of them unknown (Leave, do_not_linger, prepare).
 
@@ -16,6 +16,7 @@ Runs in the project's Python; what fails here at a worker's start is a line in t
 import atexit
 import contextlib
 import gc
+import json
 import os
 import queue
 import time
@@ -33,7 +34,7 @@ PAUSE = 30  # seconds in which one worker gives back: workers that start togethe
 HANDOVER = 10  # seconds that a process gets at most to say that it has begun a task, before the worker stops
 LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
 
-# KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time.
+# KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time, who takes it.
 # What is written is what kombu's QoS.append writes; what is no message of kombu's is left for it to complain about.
 TAKE = """
 for at = 3, #KEYS do
@@ -42,6 +43,8 @@ for at = 3, #KEYS do
         pcall(function()
             local properties = cjson.decode(message).properties
             local origin = properties.delivery_info
+            local owner = ', "celeryhost": ' .. cjson.encode(ARGV[2]) .. '}'
+            message = message:sub(1, message:find('}%s*$') - 1) .. owner
             local value = {message, cjson.encode(origin.exchange), cjson.encode(origin.routing_key)}
             redis.call('ZADD', KEYS[1], ARGV[1], properties.delivery_tag)
             redis.call('HSET', KEYS[2], properties.delivery_tag, '[' .. table.concat(value, ', ') .. ']')
@@ -113,7 +116,7 @@ class _Taker:
     def try_out(self):
         """Raises redis-py's ResponseError where Redis is older than 6.2 or does not let this user do it."""
         connection, key = self.connection(), self.prefixed(PREFIX)
-        for command in (("EVAL", TAKE, 2, *self.unacked, 0), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
+        for command in (("EVAL", TAKE, 2, *self.unacked, 0, ""), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
             connection.send_command(*command)
             connection.read_response()
         connection.disconnect()
@@ -146,7 +149,8 @@ class _Taker:
         channel._in_poll = channel.client.connection
         channel._brpop_sent_at = time.monotonic()
         keys = [*self.unacked, *lists]
-        channel._in_poll.send_command("EVAL", TAKE, len(keys), *keys, time.time())
+        owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
+        channel._in_poll.send_command("EVAL", TAKE, len(keys), *keys, time.time(), owner)
 
     def read(self, **options):
         """Deliver the message that Redis has given; if there was none, set the bells."""
@@ -245,18 +249,36 @@ def _name(worker):
 
 
 def _give_back(channel):
+    if not hasattr(channel, "client_name"):
+        raise NotImplementedError("kombu before 5.6 does not name its connections")
     redis, own = channel.client, channel.client_name
-    left = redis.hlen(channel.unacked_key)
+    left = redis.hgetall(channel.unacked_key)
     if not left:
         return
+    owners = {tag: json.loads(value)[0].get(PREFIX) for tag, value in left.items()}
     database = str(redis.connection_pool.connection_kwargs.get("db", 0))
-    others = [client for client in redis.client_list() if client["db"] == database and _alive(client, own)]
-    if others:
-        logger.info("%d tasks are with other workers, or wait for the visibility timeout", left)
-    elif redis.set(f"{channel.unacked_key}.given_back", own, nx=True, ex=PAUSE):
+    clients = [client for client in redis.client_list() if client["db"] == database]
+    connected = {client["name"] for client in clients}
+    free = [tag for tag, owner in owners.items() if owner and owner not in connected and _gone(owner, own)]
+    for tag in free:
+        channel.qos.restore_by_tag(tag)
+    rest = len(left) - len(free)
+    if rest and any(_alive(client, own) for client in clients):
+        logger.info("%d tasks are with other workers, or wait for the visibility timeout", rest)
+    elif rest and redis.set(f"{channel.unacked_key}.given_back", own, nx=True, ex=PAUSE):
         channel.visibility_timeout = 0
         channel.qos.restore_visible(num=None, interval=1)
-        logger.warning("gave back %d tasks that a worker had begun when it was killed", left)
+        free = left
+    if free:
+        logger.warning("gave back %d tasks that a worker had begun when it was killed", len(free))
+
+
+def _gone(owner, own):
+    """Whether a worker without a connection has ended: one of this boot without a process, or ours of another boot."""
+    worker, boot, pid = owner.rsplit(":", 2)
+    if boot == own.rsplit(":", 2)[1]:
+        return not os.path.exists(f"/proc/{pid}")
+    return own.startswith(f"{worker}:")
 
 
 def _alive(client, own):
