@@ -147,9 +147,17 @@ class CallbackModule(Default):
         self._results[result._host.get_name()] = outcome
         self._warnings.append(result._result)
         if self._display.verbosity:
-            self._note(result, self._dump_results(result._result), C.COLOR_VERBOSE)
+            self._note(result, self._dump_results(self._without_items(result._result)), C.COLOR_VERBOSE)
         if len(self._results) == self._hosts:
             self._close()
+
+    @staticmethod
+    def _without_items(found: dict) -> dict:
+        """A loop's results without what was looped over: the description of an app has its environment in it."""
+        parts = found.get("results")
+        if not isinstance(parts, list):
+            return found
+        return found | {"results": [{key: part[key] for key in part if key != "item"} for part in parts]}
 
     def _note(self, result, text: str, color) -> None:
         if text:

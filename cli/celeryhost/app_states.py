@@ -18,6 +18,7 @@ LOOKED_AT = (
     *("name", "user", "data", "logs", "source_kind", "checkout", "directory", "python", "virtualenv", "requirements"),
     *("app", "extensions"),
 )
+LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions")
 FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
 CACHES = ("_cache",)
 FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
@@ -63,7 +64,9 @@ def questions(described: list[dict]) -> dict[str, list]:
         if app["source_kind"]:
             asked[f"{app['name']} code"] = _code(app)
         environment = f"/etc/celeryhost/{app['name']}.env"
-        known = {"app": app, "environment_file": environment, "migrations": app["migrate"]}
+        workers = [{"settings": worker["settings"]} for worker in app["workers"]]
+        part = {key: app[key] for key in LOADED} | {"workers": workers}
+        known = {"app": part, "environment_file": environment, "migrations": app["migrate"]}
         asked[f"{app['name']} loads"] = ["celery_app", known]
     return asked
 
@@ -115,7 +118,7 @@ def releases(described: list[dict], answers: dict) -> dict[str, str]:
     """As apps.releases, from the answers to `questions`."""
     codes = [answers.get(f"{app['name']} code", {}) for app in described]
     revisions = answers.get("project", {}).get("revisions", {})
-    environments = [{"revision": revisions.get(app["name"])} for app in described]
+    environments = [{"revision": app["requirements"] is not False and revisions.get(app["name"])} for app in described]
     return apps.releases(described, codes, environments)
 
 

@@ -18,7 +18,15 @@ DRIFTS = {
     ),
     "a log removed": ("rm /var/log/mysite/beat.log", "stat -c %U:%a /var/log/mysite/beat.log | grep -x mysite:640"),
     "code edited": ("echo 'x = 1' >>/srv/mysite/app/tasks.py", "! grep '^x = 1' /srv/mysite/app/tasks.py"),
+    "code and a file at once": (
+        "echo 'x = 1' >>/srv/mysite/app/tasks.py; chmod 0644 /etc/redis/celeryhost.conf",
+        "! grep '^x = 1' /srv/mysite/app/tasks.py && stat -c %a /etc/redis/celeryhost.conf | grep -x 640",
+    ),
     "a program stopped": ("celeryhost stop mysite-beat", "celeryhost status mysite-beat"),
+    "the command open to others": (
+        "chmod 0666 /usr/local/lib/celeryhost/celeryhost/logs.py",
+        "stat -c %a /usr/local/lib/celeryhost/celeryhost/logs.py | grep -x 644",
+    ),
     "the command edited": (
         "echo 'x = 1' >>/usr/local/lib/celeryhost/celeryhost/logs.py",
         "! grep '^x = 1' /usr/local/lib/celeryhost/celeryhost/logs.py",

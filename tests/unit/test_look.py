@@ -19,6 +19,8 @@ PACKAGE = celeryhost.__path__[0]
 def installed(tmp_path):
     """The package as role supervisor puts it on a host; returns a function that asks it."""
     shutil.copytree(PACKAGE, tmp_path / "celeryhost", ignore=shutil.ignore_patterns("__pycache__", "_ansible"))
+    for module in tmp_path.rglob("*.py"):
+        module.chmod(0o644)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from celeryhost.states import look; look.main()"
 
     def ask(questions, package):
@@ -43,11 +45,13 @@ def test_the_same_package_answers_for_its_own_python_and_changes_nothing(install
     assert not (tmp_path / "one").exists()
 
 
-@pytest.mark.parametrize("change", ["edited", "added", "removed"])
+@pytest.mark.parametrize("change", ["edited", "added", "removed", "writable"])
 def test_another_package_leaves_the_answer_to_ansible(installed, change):
     module = installed.folder / "logs.py"
     if change == "removed":
         module.unlink()
+    elif change == "writable":
+        module.chmod(0o666)
     else:
         (module if change == "edited" else installed.folder / "more.py").write_text("x = 1\n")
     assert installed({"machine": ["machine_facts", {}]}, digest(PACKAGE)) == {}

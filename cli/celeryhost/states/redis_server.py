@@ -166,6 +166,8 @@ def apply(redis, params, check):
             state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
             if state.get("aof_last_bgrewrite_status") != "ok":
                 raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
+    elif wanted.get("appendonly") == "yes" and redis.info("persistence").get("aof_last_bgrewrite_status") != "ok":
+        differ["appendonly"] = "yes"  # the task says why
     shown = sorted(set(differ) - {"requirepass"})
     diff = {
         "before": "".join(f"{name} {now.get(name, '')}\n" for name in shown),

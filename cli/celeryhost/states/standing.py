@@ -18,10 +18,12 @@ ARGUMENTS = {
 
 
 def bring(params, check):
-    """`missing`: services that do not run or not at boot, accounts without their group, files without their line."""
+    """`missing`: services that do not run, or not at boot, or not by their present unit; accounts that differ
+    ({name: {group, home, shell}}); files whose last line of the kind is not as it should be ({path: NAME=value}).
+    """
     missing = [name for name in params["services"] if not serves(name)]
-    missing += [name for name, group in params["accounts"].items() if not belongs(name, group)]
-    missing += [path for path, line in params["lines"].items() if line not in (read(path) or "").splitlines()]
+    missing += [name for name, wanted in params["accounts"].items() if account(name) != wanted]
+    missing += [path for path, line in params["lines"].items() if last(path, line.partition("=")[0]) != line]
     return {"changed": bool(missing), "missing": missing}
 
 
@@ -30,16 +32,23 @@ def serves(name):
     if not os.path.isdir("/run/systemd/system"):
         return bool(glob.glob(f"/etc/rc[2-5].d/S[0-9][0-9]{name}"))
     states = subprocess.run(
-        ["systemctl", "show", "--value", "--property=UnitFileState", "--property=ActiveState", name],
+        ["systemctl", "show", "--value", "--property=UnitFileState,ActiveState,NeedDaemonReload", name],
         capture_output=True,
         text=True,
         check=False,
     )
-    return sorted(states.stdout.split()) == ["active", "enabled"]
+    return sorted(states.stdout.split()) == ["active", "enabled", "no"]
 
 
-def belongs(name, group):
+def account(name):
     try:
-        return grp.getgrgid(pwd.getpwnam(name).pw_gid).gr_name == group
+        found = pwd.getpwnam(name)
+        return {"group": grp.getgrgid(found.pw_gid).gr_name, "home": found.pw_dir, "shell": found.pw_shell}
     except KeyError:
-        return False
+        return None
+
+
+def last(path, name):
+    """The last line `NAME=…` of a file, which is the one that counts; None when there is none."""
+    lines = [line for line in (read(path) or "").splitlines() if line.startswith(f"{name}=")]
+    return lines[-1] if lines else None

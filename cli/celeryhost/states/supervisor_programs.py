@@ -38,7 +38,11 @@ def bring(params, check):
     supervisor = Supervisor(locate.find(params["config"]))
     look = partial(engine.plan_file, supervisor, params["config"], file, started(params["started"]), check)
     if check:
-        tell(look(), result)
+        plan = look()
+        tell(plan, result)
+        # The task waits for what fails over and over, and says what its log ends with.
+        failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
+        result["changed"] |= any(process.group in plan.mend for process in failing)
         return result
     with engine.exclusive(params["config"]):
         plan = look()

@@ -118,4 +118,6 @@ def bring(params, check):
     members = [user if name == "$SUDO_USER" else name for name in params["members"]]
     outsiders, unknown = outside(params["group"], [name for name in members if name != "root"])
     complete = os.path.exists("/opt/supervisor/installed")
-    return {"changed": bool(due), **found, "pip": complete, "outsiders": outsiders, "unknown": unknown}
+    grouped = params["group"] in (group.gr_name for group in grp.getgrall())
+    people = {"grouped": grouped, "outsiders": outsiders, "unknown": unknown}
+    return {"changed": bool(due), **found, "pip": complete, **people}

@@ -42,12 +42,15 @@ by_command: {description: Whether the host's own package has answered., type: bo
 
 
 def main():
-    module = AnsibleModule({"questions": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule({"questions": {"type": "dict", "required": True, "no_log": True}}, supports_check_mode=True)
+    questions = module.params["questions"]
+    module.no_log_values.clear()  # else Ansible would strike each value of a question out of the answers
+    module.params["questions"] = None
     if sys.version_info < (3, 10):  # noqa: UP036 - to be refused, but told by what that Python can read
         module.exit_json(answers={"machine": machine_facts.bring({"candidates": []}, True)})
     from ansible.module_utils.celeryhost.states.look import look
 
-    module.exit_json(answers=look(module.params["questions"]))
+    module.exit_json(answers=look(questions))
 
 
 if __name__ == "__main__":

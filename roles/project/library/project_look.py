@@ -9,7 +9,7 @@ from ansible.module_utils.celeryhost.states import project_look, serve
 DOCUMENTATION = r"""
 module: project_look
 short_description: Check apps against the machine they are to run on
-description: Changes nothing. The action plugin of the same name checks what is on the controller first.
+description: Changes nothing.
 options:
   apps:
     description: The descriptions, as the filter C(celeryhost_apps) makes them.
@@ -29,6 +29,7 @@ RETURN = r"""
 problems: {description: What would not work, one line each., type: list}
 groups: {description: "By app, the group of its user; the user's name while there is no such account.", type: dict}
 missing: {description: Accounts that are not there., type: list}
+revisions: {description: "By app, what its virtual environment was last filled for.", type: dict}
 """
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ running: {description: Whether supervisord answers., type: bool}
 foreign: {description: Running programs that celeryhost did not make., type: list}
 stale: {description: Whether it still runs with an older configuration., type: bool}
 pip: {description: Whether celeryhost's virtual environment of it is complete., type: bool}
+grouped: {description: Whether the group is there., type: bool}
 outsiders: {description: Members who are not in the group yet., type: list}
 unknown: {description: Members who do not exist here., type: list}
 """
