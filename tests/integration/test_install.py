@@ -13,6 +13,7 @@ import pytest
 from celeryhost import apply as engine
 from celeryhost import lifecycle
 from celeryhost.errors import DOWN, OK, USAGE, Failure
+from celeryhost.states import supervisor_programs
 from conftest import wait_for
 
 SLOW = "sh -c 'trap \"sleep 1; exit 0\" TERM; while :; do sleep 0.1; done'"
@@ -109,6 +110,26 @@ def test_only_what_changed_restarts_and_once(install):
     after = install.pids
     assert after.pop("mysite-worker") != before.pop("mysite-worker")
     assert after == before
+
+
+def test_a_look_sees_what_fails_over_and_over_and_what_stopped(install):
+    text = section("mysite-worker") + section("mysite-beat", "false", startsecs=1, startretries=1000)
+    wanted = {"path": str(install.path), "content": text, "state": "present", "config": install.config, "mode": "0600"}
+    wanted |= dict(zip(("owner", "group"), OWN, strict=True)) | {"started": True, "timeout": None}
+    install(section("mysite-worker"))
+    assert supervisor_programs.bring(wanted, True)["changed"]
+    install.path.write_text(text)
+    install.daemon.rpc.call("reloadConfig")
+    install.daemon.rpc.call("addProcessGroup", "mysite-beat")
+    wait_for(lambda: install.daemon.state("mysite-beat") == "BACKOFF")
+    look = supervisor_programs.bring(wanted, True)
+    assert (look["changed"], look["plan"]["changes"]) == (True, []), "the task waits for it, and says why it fails"
+    install.path.write_text(section("mysite-worker"))
+    install(section("mysite-worker"))
+    wanted["content"] = section("mysite-worker")
+    assert not supervisor_programs.bring(wanted, True)["changed"]
+    install.daemon.rpc.call("stopProcess", "mysite-worker")
+    assert supervisor_programs.bring(wanted, True)["changed"]
 
 
 def test_an_environment_s_values_are_masked(install):
