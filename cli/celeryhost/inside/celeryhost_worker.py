@@ -55,6 +55,10 @@ end
 """
 
 
+class Unsupported(Exception):
+    """What is here gives no hold for it; said in the log, and Celery's own way goes on."""
+
+
 class GiveBack(bootsteps.StartStopStep):
     """Once in a worker's life, as soon as it is connected and before it takes tasks."""
 
@@ -101,7 +105,7 @@ class _Taker:
 
     def __init__(self, channel, hub):
         if not hub:
-            raise NotImplementedError("eventlet and gevent have no event loop of kombu's")
+            raise Unsupported("eventlet and gevent have no event loop of kombu's")
         self.channel, self.hub = channel, hub
         self.unacked = [self.prefixed(key) for key in (channel.unacked_index_key, channel.unacked_key)]
         self.try_out()
@@ -250,7 +254,7 @@ def _name(worker):
 
 def _give_back(channel):
     if not hasattr(channel, "client_name"):
-        raise NotImplementedError("kombu before 5.6 does not name its connections")
+        raise Unsupported("kombu before 5.6 does not name its connections")
     redis, own = channel.client, channel.client_name
     left = redis.hgetall(channel.unacked_key)
     if not left:
