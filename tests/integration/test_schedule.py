@@ -105,7 +105,9 @@ class Site:
     def files(self) -> dict:
         """All that a look must leave alone, with what it holds."""
         left = ("log", "supervisord.log")
-        paths = [path for path in self.daemon.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        files = filter(Path.is_file, self.daemon.folder.rglob("*"))
+        # SQLite's two helpers go with the last one who has the database open.
+        paths = [path for path in files if "__pycache__" not in path.parts and path.suffix[-4:] not in ("-shm", "-wal")]
         relative = {path.relative_to(self.daemon.folder): path for path in paths}
         return {name: path.read_bytes() for name, path in relative.items() if name.parts[0] not in left}
 
