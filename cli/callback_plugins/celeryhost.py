@@ -67,7 +67,7 @@ class CallbackModule(Default):
 
     def v2_playbook_on_task_start(self, task, is_conditional):
         self._close()
-        if not isinstance(task, TaskInclude) and task.action not in _SILENT:
+        if not isinstance(task, TaskInclude) and task.action not in (*_SILENT, *C._ACTION_META):
             self._open(task)
 
     def v2_playbook_on_handler_task_start(self, task):

@@ -108,12 +108,6 @@ def differs(described: list[dict], answers: dict) -> bool:
     )
 
 
-def due(answers: dict, comparison: dict) -> list[str]:
-    """The roles that have something to do, by the answers to what was compared; the last one proves that all works."""
-    roles = {name.partition(" ")[0] for name in comparison if answers[name]["changed"]}
-    return [*sorted(roles - {"celery"}), "celery"] if roles else []
-
-
 def releases(described: list[dict], answers: dict) -> dict[str, str]:
     """As apps.releases, from the answers to `questions`."""
     codes = [answers.get(f"{app['name']} code", {}) for app in described]
@@ -124,7 +118,6 @@ def releases(described: list[dict], answers: dict) -> dict[str, str]:
 
 FILTERS = {
     "celeryhost_digest": digest,
-    "celeryhost_due": due,
     "celeryhost_project_questions": questions,
     "celeryhost_project_comparison": comparison,
     "celeryhost_project_differs": differs,

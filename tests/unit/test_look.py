@@ -9,7 +9,6 @@ import sys
 
 import celeryhost
 import pytest
-from celeryhost.app_states import due
 from celeryhost.states.look import digest, look
 
 PACKAGE = celeryhost.__path__[0]
@@ -70,13 +69,3 @@ def test_a_number_may_come_as_text(tmp_path):
     """As ansible-core before 2.19 writes it."""
     nobody = {"port": "1", "timeout": "5", "config_file": str(tmp_path / "redis.conf")}
     assert look({"redis": ["redis_server", nobody]})["redis"]["running"] is False
-
-
-def test_a_role_that_differs_is_due_and_the_last_one_proves_it():
-    comparison = {"redis files": [], "celery mysite": []}
-    assert due({"redis files": {"changed": False}, "celery mysite": {"changed": False}}, comparison) == []
-    assert due({"redis files": {"changed": True}, "celery mysite": {"changed": False}}, comparison) == [
-        "redis",
-        "celery",
-    ]
-    assert due({"redis files": {"changed": False}, "celery mysite": {"changed": True}}, comparison) == ["celery"]

@@ -23,23 +23,70 @@ class ActionModule(ActionBase):
     """Ansible's entry point."""
 
     def run(self, tmp=None, task_vars=None):
-        """The answers, added to those that the registered variable of an earlier look holds."""
+        """What `look` in library/ says it returns."""
         result = super().run(tmp, task_vars)
+        self._variables = dict(task_vars or {})
         # Passwords are among the answers, and with -vvv a connection shows what the host has said.
         self._play_context.no_log = self._connection._play_context.no_log = True
-        questions = self._task.args["questions"]
-        earlier = (task_vars or {}).get("__machine_look") or {}
-        answers = self._answers(questions)
-        if answers:
-            result["by_command"] = True
+        arguments = self._task.args
+        if "questions" in arguments:
+            return result | self._ask(arguments["questions"])
+        return result | (self._compare if arguments.get("compare") else self._look)(arguments["roles"])
+
+    def _look(self, roles) -> dict:
+        """What the roles ask before anything changes, beside what an earlier look has found; their problems fail it."""
+        questions = {name: question for role in roles for name, question in self._says(role, "questions").items()}
+        found = self._ask(questions)
+        if found.get("failed"):
+            return found
+        earlier = self._variables.get("__machine_look") or {}
+        self._variables["__machine_look"] = found | {"answers": earlier.get("answers", {}) | found["answers"]}
+        # One role's may rest on what another's has refused.
+        problems = next(filter(None, (self._says(role, "problems") for role in roles)), None)
+        if problems:
+            return {"failed": True, "msg": "\n".join(problems)}
+        facts = {name: value for role in roles for name, value in self._says(role, "facts").items()}
+        return self._variables["__machine_look"] | {"ansible_facts": facts}
+
+    def _compare(self, roles) -> dict:
+        """What the roles bring about beside what is there; `todo`: those that have something to do, in their order."""
+        # What comes after a role that has something to do rests on what it brings about.
+        due = next((roles[number:] for number, role in enumerate(roles) if self._says(role, "due")), [])
+        questions = {
+            name: question
+            for role in roles
+            if role not in due
+            for name, question in self._says(role, "comparison").items()
+        }
+        found = self._variables["__machine_compared"] = self._ask(questions)
+        if found.get("failed"):
+            return found
+        differs = due + sorted(questions.keys() - set(found["same"]))
+        names = {name.partition(" ")[0] for name in differs}
+        # The last role proves that all works.
+        todo = [role for role in roles if role in names or (names and role == roles[-1])]
+        if todo:
+            said = f"Differs: {', '.join(differs)}"
         else:
-            found = self._execute_module("look", {"questions": questions}, task_vars=task_vars)
-            answers = found.pop("answers", {})
-            result.update(found, by_command=False)
-        if result.get("failed"):
-            return {key: value for key, value in result.items() if key not in ("module_stdout", "invocation")}
+            said = ["Nothing differs.", *(line for role in roles for line in self._says(role, "said"))]
+        return {"same": found["same"], "todo": todo, "msg": said, "_ansible_verbose_always": True}
+
+    def _says(self, role, what):
+        """The value of a role's variable; {} where it has none."""
+        self._templar.available_variables = self._variables
+        return self._templar.template(self._variables.get(f"__{role}_{what}", {}))
+
+    def _ask(self, questions) -> dict:
+        """{answers, same, by_command}, or how it failed."""
+        answers = self._answers(questions) if questions else {}
+        found = {"by_command": bool(answers)}
+        if not answers:
+            said = self._execute_module("look", {"questions": questions}, task_vars=self._variables)
+            answers = said.pop("answers", {})
+            if said.get("failed"):
+                return {key: value for key, value in said.items() if key not in ("module_stdout", "invocation")}
         same = [name for name, answer in answers.items() if not answer["changed"]]
-        return result | {"answers": earlier.get("answers", {}) | answers, "same": same, "_ansible_no_log": True}
+        return found | {"answers": answers, "same": same, "_ansible_no_log": True}
 
     def _answers(self, questions):
         """What the host's own package says; nothing where it is another, or where a command gets no input."""

@@ -15,11 +15,22 @@ description:
   - Each task that starts Python on a small board costs seconds; this is one for all.
   - Changes nothing. The action plugin of the same name has the answers come from the host's own celeryhost package
     where that is the same as the controller's.
+  - The action plugin also speaks for roles. Of role C(x) it reads the variables C(__x_questions), C(__x_problems)
+    (lines; the first role that has some fails the task with them) and C(__x_facts); to compare also C(__x_due)
+    (whether the answers already say that it has something to do), C(__x_comparison) (questions) and C(__x_said)
+    (lines for a person).
 options:
   questions:
     description: For each name a list of two, a module and its arguments.
     type: dict
-    required: true
+  roles:
+    description: Instead of questions, names of the roles that ask.
+    type: list
+    elements: str
+  compare:
+    description: Whether the roles ask their second questions, which rest on the answers to the first.
+    type: bool
+    default: false
 author: celeryhost
 """
 
@@ -37,6 +48,7 @@ answers:
   description: For each name what the module returns in check mode, or C(failed) and why. Earlier answers are kept.
   type: dict
 same: {description: Names of the questions of this look under which nothing differs., type: list}
+todo: {description: 'When comparing, instead of answers: the roles that have something to do, in order.', type: list}
 by_command: {description: Whether the host's own package has answered., type: bool}
 """
 
