@@ -22,8 +22,8 @@ def installed(tmp_path):
         module.chmod(0o644)
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from celeryhost.states import look; look.main()"
 
-    def ask(questions, package):
-        asked = json.dumps({"questions": questions, "package": package})
+    def ask(questions, package=None, **asked):
+        asked = json.dumps(asked | {"questions": questions, "package": package or digest(PACKAGE)})
         done = subprocess.run(
             [sys.executable, "-IS", "-c", code], input=asked, capture_output=True, text=True, timeout=60
         )
@@ -54,6 +54,23 @@ def test_another_package_leaves_the_answer_to_ansible(installed, change):
     else:
         (module if change == "edited" else installed.folder / "more.py").write_text("x = 1\n")
     assert installed({"machine": ["machine_facts", {}]}, digest(PACKAGE)) == {}
+
+
+def test_the_same_package_brings_a_state_about(installed, tmp_path):
+    asked = {"state": "install_files", "arguments": files(tmp_path / "one", "1\n")[1]}
+    assert installed({}, check=True, **asked)["changed"]
+    assert not (tmp_path / "one").exists()
+    assert installed({}, check=False, **asked)["paths"] == [str(tmp_path / "one")]
+    assert (tmp_path / "one").read_text() == "1\n"
+    assert not installed({}, check=False, **asked)["changed"]
+
+
+def test_a_state_that_fails_says_why(installed, tmp_path):
+    asked = {"state": "install_files", "arguments": files(tmp_path, "1\n")[1]}
+    said = installed({}, check=False, **asked)
+    assert said["failed"] and said["msg"].startswith(f"{tmp_path}: "), said
+    said = installed({}, check=False, state="install_files", arguments={"file": {}})
+    assert said == {"failed": True, "msg": "install_files has no argument file"}
 
 
 def test_what_cannot_be_answered_is_told_beside_the_other_answers(tmp_path):

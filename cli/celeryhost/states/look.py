@@ -23,6 +23,7 @@ from . import (
     project_folder,
     project_git,
     project_look,
+    project_migrations,
     project_virtualenv,
     redis_server,
     standing,
@@ -35,8 +36,8 @@ STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
         *(celery_app, install_files, left_apps, machine_facts, owned_paths, password_file, project_folder),
-        *(project_git, project_look, project_virtualenv, redis_server, standing, status, supervisor_programs),
-        supervisord,
+        *(project_git, project_look, project_migrations, project_virtualenv, redis_server, standing, status),
+        *(supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process
@@ -61,20 +62,31 @@ def digest(folder: str) -> str:
 
 
 def main() -> None:
-    """Answer the questions on stdin if this package is the one that they name, and as it was installed; else say {}."""
+    """Answer the questions on stdin, or bring about the state asked for there, if this package is the one that they
+    name, and as it was installed; else say {}.
+    """
     asked = json.load(sys.stdin)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    same = _untouched(here) and digest(here) == asked["package"]
-    json.dump(look(asked["questions"]) if same else {}, sys.stdout)
+    if not _untouched(here) or digest(here) != asked["package"]:
+        said = {}
+    elif "state" in asked:
+        said = _bring(asked["state"], asked["arguments"], asked["check"])
+    else:
+        said = look(asked["questions"])
+    json.dump(said, sys.stdout)
+
+
+def _bring(name, given, check) -> dict:
+    try:
+        return STATES[name].bring(_params(name, given), check)
+    except Failure as failure:
+        return {"failed": True, "msg": str(failure)} | getattr(failure, "result", {})
 
 
 def _answer(question) -> dict:
     name, given = question
-    state = STATES[name]
-    arguments = state.ARGUMENTS.items()
     try:
-        params = {key: _typed(given.get(key, argument.get("default")), argument) for key, argument in arguments}
-        answer = state.bring(params, True)
+        answer = STATES[name].bring(_params(name, given), True)
     except Failure as failure:
         return {"changed": True, "failed": str(failure)}
     except Exception as error:  # the task that mends says it in full; here it must not hide the other answers
@@ -92,6 +104,13 @@ def _untouched(folder) -> bool:
                 if (found.st_uid, found.st_mode & 0o777) != (os.geteuid(), 0o644):
                     return False
     return True
+
+
+def _params(name, given) -> dict:
+    arguments = STATES[name].ARGUMENTS
+    if unknown := given.keys() - arguments.keys():
+        raise Failure(f"{name} has no argument {', '.join(sorted(unknown))}")
+    return {key: _typed(given.get(key, argument.get("default")), argument) for key, argument in arguments.items()}
 
 
 def _typed(value, argument):

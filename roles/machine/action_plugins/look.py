@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,13 +9,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-from celeryhost.states.look import digest
-
-PACKAGE = digest(Path(__file__).resolve().parents[3] / "cli" / "celeryhost")
-COMMAND = (
-    '/usr/bin/python3 -IS -c \'import sys; sys.path.insert(0, "/usr/local/lib/celeryhost"); '
-    "from celeryhost.states import look; look.main()'"
-)
+from celeryhost.states.asking import ask
 
 
 class ActionModule(ActionBase):
@@ -26,8 +19,6 @@ class ActionModule(ActionBase):
         """What `look` in library/ says it returns."""
         result = super().run(tmp, task_vars)
         self._variables = dict(task_vars or {})
-        # Passwords are among the answers, and with -vvv a connection shows what the host has said.
-        self._play_context.no_log = self._connection._play_context.no_log = True
         arguments = self._task.args
         if "questions" in arguments:
             return result | self._ask(arguments["questions"])
@@ -78,7 +69,7 @@ class ActionModule(ActionBase):
 
     def _ask(self, questions) -> dict:
         """{answers, same, by_command}, or how it failed."""
-        answers = self._answers(questions) if questions else {}
+        answers = ask(self, questions=questions) if questions else {}
         found = {"by_command": bool(answers)}
         if not answers:
             said = self._execute_module("look", {"questions": questions}, task_vars=self._variables)
@@ -87,14 +78,3 @@ class ActionModule(ActionBase):
                 return {key: value for key, value in said.items() if key not in ("module_stdout", "invocation")}
         same = [name for name, answer in answers.items() if not answer["changed"]]
         return found | {"answers": answers, "same": same, "_ansible_no_log": True}
-
-    def _answers(self, questions):
-        """What the host's own package says; nothing where it is another, or where a command gets no input."""
-        if not self._is_pipelining_enabled("new"):
-            return {}
-        asked = json.dumps({"questions": questions, "package": PACKAGE}).encode()
-        done = self._low_level_execute_command(COMMAND, in_data=asked)
-        try:
-            return json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
-        except (ValueError, IndexError):
-            return {}

@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
 from celeryhost.app_states import source_files
+from celeryhost.states.asking import bring
 
 
 class ActionModule(ActionBase):
@@ -25,7 +26,7 @@ class ActionModule(ActionBase):
         src = str(arguments["src"])
         try:
             arguments["files"] = source_files(src)
-            found = self._execute_module("project_folder", arguments, task_vars=task_vars)
+            found = bring(self, "project_folder", arguments, task_vars)
             if found.get("failed") or not found.get("changed") or self._task.check_mode:
                 return result | found
             remote = self._make_tmp_path()
@@ -38,7 +39,7 @@ class ActionModule(ActionBase):
                     local.name, self._connection._shell.join_path(remote, "code")
                 )
                 self._fixup_perms2((remote, arguments["archive"]))
-            return result | self._execute_module("project_folder", arguments, task_vars=task_vars)
+            return result | bring(self, "project_folder", arguments, task_vars)
         except OSError as error:
             return result | {"failed": True, "msg": f"source {src}: {error.strerror}: {error.filename}"}
         finally:

@@ -1,0 +1,51 @@
+"""The controller's half: a host that has the same celeryhost is asked and mended by that, else by modules.
+
+It spares bringing a module over, unpacking and compiling it. Action plugins call it; `action` is Ansible's ActionBase.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from . import look
+
+PACKAGE = look.digest(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+COMMAND = (
+    '/usr/bin/python3 -IS -c \'import sys; sys.path.insert(0, "/usr/local/lib/celeryhost"); '
+    "from celeryhost.states import look; look.main()'"
+)
+
+
+def ask(action, **asked) -> dict:
+    """What look.main on the host says; nothing where there is another package, or where a command gets no input."""
+    # Passwords are in questions and answers, and with -vvv a connection shows what it carries.
+    action._play_context.no_log = action._connection._play_context.no_log = True
+    if not action._is_pipelining_enabled("new"):
+        return {}
+    done = action._low_level_execute_command(COMMAND, in_data=json.dumps(asked | {"package": PACKAGE}).encode())
+    try:
+        return json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
+    except (ValueError, IndexError):
+        return {}
+
+
+def bring(action, state: str, arguments: dict, task_vars) -> dict:
+    """What Ansible's module `state` returns."""
+    from ansible.module_utils.common.parameters import remove_values
+
+    if not action._task.async_val:
+        found = ask(action, state=state, arguments=arguments, check=action._task.check_mode)
+        if found:
+            secret = {key for key, argument in look.STATES[state].ARGUMENTS.items() if argument.get("no_log")}
+            return remove_values(found, {text for key in secret for text in _texts(arguments.get(key))})
+    return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=action._task.async_val)
+
+
+def _texts(value):
+    """Each text in a value of lists and dicts that is long enough for a secret: a 1 would be struck out everywhere."""
+    if isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif isinstance(value, str) and len(value.strip()) > 3:
+        yield value.strip()

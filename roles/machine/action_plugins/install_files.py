@@ -1,0 +1,21 @@
+"""The controller's half of this module, and of those that link here: the host's own celeryhost does their work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ansible.plugins.action import ActionBase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
+
+from celeryhost.states.asking import bring
+
+
+class ActionModule(ActionBase):
+    """Ansible's entry point."""
+
+    def run(self, tmp=None, task_vars=None):
+        """What the module returns."""
+        result = super().run(tmp, task_vars)
+        return result | bring(self, self._task.action, dict(self._task.args), task_vars)
