@@ -10,11 +10,13 @@ import signal
 import subprocess
 import time
 from collections import namedtuple
+from pathlib import Path
 
 from celeryhost.rendering import render
 
 from tests.integration.conftest import wait_for
 
+from .disk import Disk
 from .stack import OURS, TEMPLATES, Count, Ledger, Stack
 
 Row = namedtuple("Row", "name run kills", defaults=(False,))
@@ -223,28 +225,21 @@ def rotate(lines: int, rate: int):
 
 
 def cut_disk(seconds: float, cuts: int):
-    """A row: Redis on a disk of its own, which stands still while tasks are sent; what is on it then is found again.
-
-    The file behind a loop device holds what the file system has written, so a copy of it is what a power cut leaves.
-    """
+    """A row: Redis alone, on a disk that loses power while tasks are sent; what is on it then is found again."""
 
     def run(side: str) -> Result:
         sent, lost, longest, delayed = 0, 0, 0.0, 0
         for _ in range(cuts):
-            with Stack(side) as stack, _disk(stack) as (image, place):
+            with _on_disk(side) as (stack, disk):
                 published = []
                 while not published or published[-1][0] < published[0][0] + seconds:
                     published += [(time.time(), task) for task in stack.send(1, 0, task="never")]
                     time.sleep(0.002)
                 delayed += stack.broker.info("persistence").get("aof_delayed_fsync", 0)
-                stack.redis.send_signal(signal.SIGSTOP)
                 cut = time.time()
-                subprocess.run(["cp", "--sparse=always", image, f"{image}.cut"], check=True)
-                stack.redis.kill()
-                stack.redis.wait()
-                subprocess.run(["umount", place], check=True)
-                subprocess.run(["mount", "-o", "loop", f"{image}.cut", place], check=True)
-                stack.start_redis()
+                disk.cut(stack.folder / "cut")
+                _unmount(stack)
+                _mount(stack, stack.folder / "cut")
                 left = b"".join(stack.broker.lrange("celery", 0, -1)).decode()
                 missing = [when for when, task in published if task not in left]
                 sent += len(published)
@@ -257,23 +252,29 @@ def cut_disk(seconds: float, cuts: int):
 
 
 @contextlib.contextmanager
-def _disk(stack: Stack):
-    """The folder of a Stack's Redis on a file system of its own, no worker beside it; the image and the folder."""
-    stack.daemon.rpc.call("stopAllProcesses", False)
-    stack.redis.kill()
-    stack.redis.wait()
-    image, place = stack.folder / "disk", stack.folder / "redis"
-    with image.open("wb") as file:
-        file.truncate(64 << 20)
-    subprocess.run(["mkfs.ext4", "-q", image], check=True)
-    subprocess.run(["mount", "-o", "loop", image, place], check=True)
-    try:
-        stack.start_redis()
-        yield image, place
-    finally:
+def _on_disk(side: str):
+    """The Redis of a Stack on a disk of its own, and that disk; nothing else is started."""
+    with contextlib.ExitStack() as undo:
+        stack = Stack(side)
+        undo.push(stack)
+        disk = undo.enter_context(Disk(stack.folder / "disk", 64 << 20))
+        subprocess.run(["mkfs.ext4", "-q", "-F", disk.file], check=True, timeout=READY)
+        undo.callback(_unmount, stack)
+        _mount(stack, disk.file)
+        yield stack, disk
+
+
+def _mount(stack: Stack, image: Path):
+    """Start Redis on the file system in an image."""
+    subprocess.run(["mount", "-o", "loop", image, stack.folder / "redis"], check=True, timeout=READY)
+    stack.start_redis()
+
+
+def _unmount(stack: Stack):
+    if stack.redis:
         stack.redis.kill()
         stack.redis.wait()
-        subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", stack.folder / "redis"], check=True, timeout=READY)
 
 
 def _text(stack: Stack) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import wait_for
 
+from .disk import Disk
 from .rows import QUIET, READY, SHORT, blocked, idle, kill_one_of_two, listens, under_load
 from .stack import OURS, REDIS, Stack
 
@@ -61,3 +63,26 @@ def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
         wait_for(lambda: stack.daemon.pid("ledger-worker") not in (0, main), READY)
         wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
         assert [note.event for note in stack.notes() if note.id in sent] == ["started", "ended"]
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not Path("/dev/fuse").exists(), reason="only root may mount, and wants FUSE")
+def test_a_disk_that_loses_power_keeps_what_was_synced_and_no_more(tmp_path):
+    place, image = tmp_path / "place", tmp_path / "image"
+    place.mkdir()
+    with Disk(tmp_path / "disk", 16 << 20) as disk:
+        subprocess.run(["mkfs.ext4", "-q", "-F", disk.file], check=True)
+        subprocess.run(["mount", "-o", "loop", disk.file, place], check=True)
+        for name in ("synced", "only written"):
+            with (place / name).open("w") as file:
+                file.write(name)
+                file.flush()
+                if name == "synced":
+                    os.fsync(file.fileno())
+        disk.cut(image)
+        subprocess.run(["umount", place], check=True)
+    subprocess.run(["mount", "-o", "loop", image, place], check=True)
+    try:
+        assert (place / "synced").read_text() == "synced"
+        assert not (place / "only written").exists()
+    finally:
+        subprocess.run(["umount", place], check=True)
