@@ -12,7 +12,7 @@ import pytest
 from tests.integration.conftest import wait_for
 
 from .disk import Disk
-from .rows import QUIET, READY, SHORT, blocked, idle, kill_one_of_two, listens, under_load
+from .rows import QUIET, READY, SHORT, blocked, end_redis, idle, kill_one_of_two, listens, under_load
 from .stack import OURS, REDIS, Stack
 
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
@@ -63,6 +63,16 @@ def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
         wait_for(lambda: stack.daemon.pid("ledger-worker") not in (0, main), READY)
         wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
         assert [note.event for note in stack.notes() if note.id in sent] == ["started", "ended"]
+
+
+def test_a_worker_that_waits_takes_up_its_work_when_redis_is_back_and_logs_no_error_of_its_own():
+    with Stack(OURS) as stack:
+        idle(stack)
+        end_redis(signal.SIGKILL)(stack)
+        sent = stack.send(1, 0)
+        stack.settle(sent, QUIET)
+        assert stack.count(sent).lost == stack.count(sent).waiting == 0
+        assert "Error on" not in Path(stack.logs[0]).read_text()
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not Path("/dev/fuse").exists(), reason="only root may mount, and wants FUSE")

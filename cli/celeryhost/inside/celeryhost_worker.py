@@ -128,7 +128,8 @@ class _Taker:
     def close(self):
         self.timer.cancel()
         for bell in self.bells.values():
-            self.hub.remove(bell._sock)
+            if bell._sock:  # None where Redis went away, and Celery has reset the hub
+                self.hub.remove(bell._sock)
             bell.disconnect()
 
     def connection(self):
