@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.unsafe_proxy import wrap_var
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
@@ -19,6 +21,7 @@ class ActionModule(ActionBase):
         """What `look` in library/ says it returns."""
         result = super().run(tmp, task_vars)
         self._variables = dict(task_vars or {})
+        gc.disable()  # this process is a fork that ends with the task, and a collection would copy the parent's memory
         arguments = self._task.args
         if "questions" in arguments:
             return result | self._ask(arguments["questions"])
@@ -41,6 +44,9 @@ class ActionModule(ActionBase):
 
     def _compare(self, roles) -> dict:
         """What the roles bring about beside what is there; `todo`: those that have something to do, in their order."""
+        # Much rests on these, and Ansible evaluates a variable anew at each use.
+        for name in [name for role in ("machine", *roles) for name in self._says(role, "once")]:
+            self._variables[name] = wrap_var(self._templar.template(self._variables[name]))
         # What comes after a role that has something to do rests on what it brings about.
         due = next((roles[number:] for number, role in enumerate(roles) if self._says(role, "due")), [])
         questions = {

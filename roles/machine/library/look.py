@@ -16,9 +16,9 @@ description:
   - Changes nothing. The action plugin of the same name has the answers come from the host's own celeryhost package
     where that is the same as the controller's.
   - The action plugin also speaks for roles. Of role C(x) it reads the variables C(__x_questions), C(__x_problems)
-    (lines; the first role that has some fails the task with them) and C(__x_facts); to compare also C(__x_due)
-    (whether the answers already say that it has something to do), C(__x_comparison) (questions) and C(__x_said)
-    (lines for a person).
+    (lines; the first role that has some fails the task with them) and C(__x_facts); to compare also C(__x_once)
+    (variables to be evaluated but once), C(__x_due) (whether the answers already say that it has something to do),
+    C(__x_comparison) (questions) and C(__x_said) (lines for a person).
 options:
   questions:
     description: For each name a list of two, a module and its arguments.
