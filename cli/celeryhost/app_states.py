@@ -71,8 +71,9 @@ def questions(described: list[dict]) -> dict[str, list]:
     return asked
 
 
-def comparison(described: list[dict], groups: dict, broker_url: str, redis_version: str) -> dict[str, list]:
+def comparison(described: list[dict], answers: dict, broker_url: str, redis_version: str) -> dict[str, list]:
     """What is asked once the answers to `questions` are there; the other arguments come from them and from Redis."""
+    groups = answers["project"]["groups"]
     asked = {
         "project places": ["owned_paths", {"folders": apps.code_places(described, groups)}],
         "project files": ["install_files", apps.environment_files(described, groups, broker_url)],
@@ -92,6 +93,7 @@ def comparison(described: list[dict], groups: dict, broker_url: str, redis_versi
                 "tools": app["tools"],
                 "managed": requirements is not False,
                 "redis_version": redis_version,
+                "versions": answers[f"{app['name']} loads"]["versions"],
             },
         ]
     return asked

@@ -19,10 +19,11 @@ ARGUMENTS = {
     "migrations": {"type": "bool", "default": False},
 }
 
-# With -c the first place of modules is the working directory, as for `celery -A`. One Python for both questions: on a
+# With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.
 SCRIPT = """
 import contextlib, difflib, io, json, runpy, sys
+from importlib import metadata
 from celery.app.defaults import flatten, NAMESPACES
 from celery.app.utils import find_app
 name, settings, extensions, migrations = json.loads(sys.argv[1])
@@ -43,7 +44,13 @@ options = dict(app.conf.broker_transport_options or {})
 known = {key for key, option in flatten(NAMESPACES)}
 near = {key: difflib.get_close_matches(key, known, 2) for key in settings if key not in known}
 broker = app.connection_for_write().transport_cls
+try:
+    import redis
+    versions = [metadata.version(name) for name in ("celery", "kombu")]
+except (ImportError, metadata.PackageNotFoundError):
+    versions = None
 found = {"options": options, "near": near, "absent": absent, "broker": broker, "plan": plan.getvalue()}
+found["versions"] = versions
 print("\\n" + json.dumps(found))
 """
 
@@ -51,7 +58,7 @@ print("\\n" + json.dumps(found))
 def bring(params, check):
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
-    nothing = {"changed": False, "transport_options": {}, "pending": []}
+    nothing = {"changed": False, "transport_options": {}, "pending": [], "versions": None}
     if check and not os.access(python, os.X_OK):
         return nothing
     settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
@@ -79,7 +86,12 @@ def bring(params, check):
     for key, close in found["near"].items():
         fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
         raise Failure(f"settings of app {name}: Celery has no setting {key!r}", fix=fix)
-    return {"changed": False, "transport_options": found["options"], "pending": pending_of(found["plan"])}
+    return {
+        "changed": False,
+        "transport_options": found["options"],
+        "pending": pending_of(found["plan"]),
+        "versions": found["versions"],
+    }
 
 
 def variables(path):

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "tools": {"type": "list", "elements": "str", "default": []},
     "managed": {"type": "bool", "default": True},
     "redis_version": {"type": "str", "default": ""},
+    "versions": {"type": "list", "elements": "str"},
 }
 
 STAMP = ".celeryhost.json"
@@ -86,11 +87,11 @@ class Environment:
         return run(self.owner, *command, cwd=self.params["directory"], environment=environment)
 
     def versions(self):
-        """Versions of celery, kombu and Python in it; None when it does not work."""
+        """Versions of celery and kombu in it; None when it does not work."""
         script = (
-            "import json, sys; from importlib.metadata import version;"
+            "import json; from importlib.metadata import version;"
             "import celery, kombu, redis;"
-            "print(json.dumps([version('celery'), version('kombu'), '%d.%d' % sys.version_info[:2]]))"
+            "print(json.dumps([version('celery'), version('kombu')]))"
         )
         if not os.access(self.python, os.X_OK) or not os.path.isdir(self.params["directory"]):
             return None
@@ -195,7 +196,7 @@ def bring(params, check):
     revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
     try:
         pwd.getpwnam(environment.owner)
-        versions = environment.versions()
+        versions = params["versions"] or environment.versions()
     except KeyError:
         versions = None
     lacking = environment.lacking(params["tools"]) if versions else []

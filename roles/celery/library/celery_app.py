@@ -42,6 +42,7 @@ EXAMPLES = r"""
 RETURN = r"""
 transport_options: {description: The project's own broker_transport_options., type: dict}
 pending: {description: Migrations that are not applied., type: list}
+versions: {description: Of celery and kombu; none where the app does without redis., type: list}
 """
 
 if __name__ == "__main__":

@@ -57,6 +57,10 @@ options:
     description: Version of the Redis that Celery is to run on, which bounds Celery's. Empty if unknown.
     type: str
     default: ""
+  versions:
+    description: Versions of celery and kombu, where it is known already that the environment works with them.
+    type: list
+    elements: str
 author: celeryhost
 """
 
