@@ -1,17 +1,25 @@
-"""Which tasks a Celery worker is running now, asked through the broker by the worker's own Python."""
+"""Which tasks a Celery worker is running now.
+
+Where its command or environment names a Redis, that is asked at once; else the worker's own Python asks its broker.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections import Counter
 from shlex import split
 
+from . import resp
 from .programs import Process
+from .watchdog_redis import Mailbox, speaks
 
+ANSWERS = 2  # seconds that a worker has, told by its Redis
 PATIENCE = 10  # seconds; importing Celery takes 3 on a small board
 # Where the environment names the broker it does without the project, whose import can take seconds.
 QUESTION = """
@@ -40,18 +48,65 @@ def tasks(workers: dict[Process, str]) -> dict[str, list[str]]:
     `workers` are running processes and their commands. It must be asked before the worker gets its first TERM, with
     which its remote control ends. Left out is a worker whose environment this user may not read.
     """
+    nodes: dict[str, dict[str, str]] = {}  # broker: {node name: program}
+    rest = {}
+    for process, command in workers.items():
+        try:
+            words = split(command)
+            url = broker(words, process.pid)
+            known = speaks(url)
+        except (OSError, ValueError):
+            continue
+        if known:
+            nodes.setdefault(url, {})[_node(option(words, "-n", "--hostname"))] = process.name
+        else:
+            rest[process] = command
+    found = _ask_python(rest)
+    me = f"celeryhost-{socket.gethostname()}-{os.getpid()}"
+    for url, theirs in nodes.items():
+        with contextlib.suppress(OSError, resp.Refused, ValueError):
+            found |= Mailbox(url, theirs, me).active(ANSWERS)
+    counted = {program: Counter(names).items() for program, names in found.items()}
+    return {program: [n if count == 1 else f"{n} x{count}" for n, count in items] for program, items in counted.items()}
+
+
+def broker(words: list[str], pid: int | None) -> str | None:
+    """The broker that a command line names, or else the environment of its process; raises PermissionError.
+
+    None where both leave it to the project, or without a process.
+    """
+    given = option(words, "-b", "--broker")
+    if given or pid is None:
+        return given or None
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            variables = dict(item.partition(b"=")[::2] for item in file.read().split(b"\0"))
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or None
+
+
+def _node(given: str) -> str:
+    """A worker's name as Celery makes it of its option -n (celery/utils/nodenames.py)."""
+    full = socket.gethostname()
+    short, _, domain = full.partition(".")
+    name, _, host = given.rpartition("@")
+    node = f"{name or 'celery'}@{host or full}"
+    return node.replace("%h", full).replace("%n", short).replace("%d", domain)
+
+
+def _ask_python(workers: dict[Process, str]) -> dict[str, list[str]]:
+    """The names of the running tasks of each worker, asked by a Python of its own."""
     deadline = time.monotonic() + PATIENCE
     asked = {process.name: question for process, command in workers.items() if (question := _ask(process.pid, command))}
     found = {}
     for name, question in asked.items():
         try:
             output, _ = question.communicate(timeout=max(0.0, deadline - time.monotonic()))
-            counts = Counter(json.loads(output))
+            found[name] = json.loads(output)
         except (subprocess.TimeoutExpired, ValueError):
             question.kill()
             question.communicate()
-            continue
-        found[name] = [task if count == 1 else f"{task} x{count}" for task, count in counts.items()]
     return found
 
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from shlex import split
 
-from .active import option
+from .active import broker, option
 
 WINDOW = 60  # seconds in which tasks are counted
 # https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
@@ -62,19 +62,8 @@ class Part:
             (self.done if found[1] else self.failed)[int(line.time)] += 1
 
     def broker(self) -> str | None:
-        """Its broker's address, of the command line or else the environment; raises PermissionError.
-
-        None where both leave it to the project, or without a process.
-        """
-        given = option(self.words, "-b", "--broker")
-        if given or self.pid is None:
-            return given or None
-        try:
-            with open(f"/proc/{self.pid}/environ", "rb") as file:
-                variables = dict(item.partition(b"=")[::2] for item in file.read().split(b"\0"))
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or None
+        """Its broker's address, as active.broker."""
+        return broker(self.words, self.pid)
 
 
 def count(workers: list[Part], now: float) -> tuple[int | None, int | None]:

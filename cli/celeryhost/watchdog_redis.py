@@ -1,4 +1,4 @@
-"""What the watchdog asks Redis: Celery's broadcast spoken by hand, and lengths of queues.
+"""What the watchdog, `top` and a restart ask Redis: Celery's broadcast spoken by hand, and lengths of queues.
 
 The format of messages and keys is kombu's (kombu/pidbox.py, kombu/transport/redis.py; the same in 5.2 to 5.7).
 Importing kombu and redis-py would take 20 MB.
@@ -7,6 +7,7 @@ Importing kombu and redis-py would take 20 MB.
 from __future__ import annotations
 
 import json
+import time
 from base64 import b64decode, b64encode
 from urllib.parse import urlsplit
 
@@ -50,6 +51,9 @@ class Mailbox:
         place = urlsplit(url)
         self.place, self.nodes, self.me = place, nodes, me
         self.database = _database(place)
+        self.channel = f"/{self.database}.celery.pidbox"
+        self.replies = f"{me}.{REPLIES}"
+        self.binding = f"_kombu.binding.{REPLIES}", SEPARATOR.join((me, "", self.replies))
         self.queues: dict[str, list[str]] = {}  # program: the queues that its worker has said it reads
 
     def forget(self, program: str) -> None:
@@ -61,15 +65,14 @@ class Mailbox:
 
         No answer is waited for, so a look costs one round trip, and a slow worker has until the next.
         """
-        replies = f"{self.me}.{REPLIES}"
         queues = sorted({queue for found in self.queues.values() for queue in found})
         commands = [
-            ("SADD", f"_kombu.binding.{REPLIES}", SEPARATOR.join((self.me, "", replies))),
-            ("LRANGE", replies, "0", str(LONGEST - 1)),
-            ("DEL", replies),
+            ("SADD", *self.binding),
+            ("LRANGE", self.replies, "0", str(LONGEST - 1)),
+            ("DEL", self.replies),
             ("HLEN", "unacked"),
             *_asking(queues),
-            *(("PUBLISH", f"/{self.database}.celery.pidbox", text) for text in self.questions(doubtful)),
+            *(("PUBLISH", self.channel, text) for text in self.questions(doubtful)),
         ]
         try:
             _, inbox, _, unacked, *rest = self.ask(commands)
@@ -100,23 +103,46 @@ class Mailbox:
             for method in ("stats", "active_queues") if program in doubtful else ("active_queues" if new else "ping",):
                 asked.setdefault(method, []).append(node)
         for method, nodes in asked.items():
-            body = {"method": method, "arguments": {}, "destination": nodes, "pattern": None, "matcher": None}
-            body |= {"ticket": self.me, "reply_to": {"exchange": REPLIES, "routing_key": self.me}}
-            yield json.dumps(
-                {
-                    "body": b64encode(json.dumps(body).encode()).decode(),
-                    "content-encoding": "utf-8",
-                    "content-type": "application/json",
-                    "headers": {"clock": 0, "expires": 0},
-                    "properties": {
-                        "body_encoding": "base64",
-                        "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
-                        "delivery_mode": 2,
-                        "delivery_tag": self.me,
-                        "priority": 0,
-                    },
-                }
-            )
+            yield self.question(method, nodes)
+
+    def question(self, method: str, nodes: list[str]) -> str:
+        """The message that asks workers something."""
+        body = {"method": method, "arguments": {}, "destination": nodes, "pattern": None, "matcher": None}
+        body |= {"ticket": self.me, "reply_to": {"exchange": REPLIES, "routing_key": self.me}}
+        return json.dumps(
+            {
+                "body": b64encode(json.dumps(body).encode()).decode(),
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": {"clock": 0, "expires": 0},
+                "properties": {
+                    "body_encoding": "base64",
+                    "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
+                    "delivery_mode": 2,
+                    "delivery_tag": self.me,
+                    "priority": 0,
+                },
+            }
+        )
+
+    def active(self, patience: float) -> dict[str, list[str]]:
+        """{program: the names of the tasks that its worker runs}, of those that answer within `patience` seconds.
+
+        `patience` is less than resp.TIMEOUT, and nobody else asks as `me`. Leaves nothing in Redis; raises OSError,
+        resp.Refused, ValueError.
+        """
+        found = {}
+        end = time.monotonic() + patience
+        self.ask([("SADD", *self.binding), ("PUBLISH", self.channel, self.question("active", list(self.nodes)))])
+        try:
+            while len(found) < len(self.nodes) and (left := end - time.monotonic()) > 0:
+                [popped] = self.ask([("BLPOP", self.replies, f"{left + 0.01:.2f}")])  # 0.00 would be for ever
+                answer = _reply(popped[1]) if popped else None
+                if answer and answer[0] in self.nodes and isinstance(answer[1], list):
+                    found[self.nodes[answer[0]]] = [task["name"] for task in answer[1]]
+        finally:
+            self.ask([("SREM", *self.binding), ("DEL", self.replies)])
+        return found
 
     def ask(self, commands) -> list:
         """The replies of `commands` in the database of the broker; raises OSError, Refused, ValueError."""

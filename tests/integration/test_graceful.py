@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from celeryhost import errors
+import redis
+from celeryhost import active, errors
 from conftest import wait_for
 
 JOBS = """
 import time
 from celery import Celery
-app = Celery("jobs")
+app = Celery("jobs", broker=BROKER_OF_PROJECT)
 app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1)
 @app.task
 def nap(seconds):
@@ -28,24 +29,27 @@ BROKER = "CELERY_BROKER_URL"
 
 
 @pytest.fixture
-def worker(daemon, monkeypatch):
-    """A Redis and a worker that runs two naps of 6 s; its log."""
-    redis = shutil.which("redis-server")
-    if not redis:
+def worker(daemon, monkeypatch, request):
+    """A Redis and a worker that runs two naps of 6 s; its log. The environment names its broker, or the project does."""
+    server = shutil.which("redis-server")
+    if not server:
         pytest.skip("redis-server is missing")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setenv(BROKER, f"redis://127.0.0.1:{port}/0")
-    (daemon.folder / "jobs.py").write_text(JOBS)
-    daemon.program("redis", f"{redis} --port {port} --bind 127.0.0.1 --save ''", priority=1)
+    url, own = f"redis://127.0.0.1:{port}/0", None
+    if getattr(request, "param", None) == "project":
+        own = url
+    else:
+        monkeypatch.setenv(BROKER, url)
+    (daemon.folder / "jobs.py").write_text(JOBS.replace("BROKER_OF_PROJECT", repr(own)))
+    daemon.program("redis", f"{server} --port {port} --bind 127.0.0.1 --save ''", priority=1)
     daemon.program(
         "mysite-worker",
         f"{Path(sys.executable).with_name('celery')} -A jobs worker -n mysite@%%h -c 2 -l info",
         directory=daemon.folder,
         stopwaitsecs=60,
         startsecs=1,
-        environment=f'{BROKER}="{os.environ[BROKER]}"',
     )
     daemon.start(until=("RUNNING",))
     log = daemon.folder / "log" / "mysite-worker.log"
@@ -56,11 +60,19 @@ def worker(daemon, monkeypatch):
     return log
 
 
+@pytest.mark.parametrize("worker", ["environment", "project"], indirect=True)
 def test_running_tasks_end_first(daemon, worker):
     done = daemon.run("restart", "mysite")
     assert done.returncode == errors.OK
     assert "mysite-worker  waiting  lets jobs.nap x2 end, 0 of at most 60 s\n" in done.stdout
     assert worker.read_text().count("nap ends") == 2
+
+
+def test_redis_is_asked_without_celery_and_keeps_nothing_of_it(daemon, worker):
+    process = next(process for process in daemon.known() if process.name == "mysite-worker")
+    assert active.tasks({process: "/nowhere/celery worker -n mysite@%h"}) == {"mysite-worker": ["jobs.nap x2"]}
+    with redis.Redis.from_url(os.environ[BROKER]) as broker:
+        assert not [key for key in broker.scan_iter() if b"reply" in key]
 
 
 def test_running_tasks_are_left_when_told(daemon, worker):
