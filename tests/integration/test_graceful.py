@@ -30,7 +30,7 @@ BROKER = "CELERY_BROKER_URL"
 
 @pytest.fixture
 def worker(daemon, monkeypatch, request):
-    """A Redis and a worker that runs two naps of 6 s; its log. The environment names its broker, or the project does."""
+    """A Redis and a worker that runs two naps of 6 s; its log. Environment or project names its broker."""
     server = shutil.which("redis-server")
     if not server:
         pytest.skip("redis-server is missing")
