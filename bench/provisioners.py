@@ -62,9 +62,7 @@ def celeryhost(place, hosts, limit):
     names = dict.fromkeys(host.name for host in hosts)
     groups = {group: {"hosts": names} for group in ("redis", "celery_workers", "celery_beat")}
     inventory = _inventory(place / "celeryhost.json", hosts, {"celery_apps": [app]}, groups)
-    # Each host is complete in itself, and else refused: a second beat of one app would send its tasks a second time.
-    complete = ["-e", '{"__celery_beat_hosts": []}']
-    return [ROOT / ".venv/bin/celeryhost", "provision", "-i", inventory, *complete], _ssh(place)
+    return [ROOT / ".venv/bin/celeryhost", "provision", "-i", inventory], _ssh(place)
 
 
 def ansible(place, hosts, limit):

@@ -205,7 +205,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
 
 
 def beat_problems(apps_by_host: dict) -> list[str]:
-    """One line for each app whose beat several hosts would run: each of them would send every task."""
+    """One line for each app whose beat several hosts of one broker would run: each of them would send every task."""
     hosts = {}
     for host, apps in apps_by_host.items():
         for app in describe_all(apps):
