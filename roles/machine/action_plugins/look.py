@@ -24,23 +24,21 @@ class ActionModule(ActionBase):
         gc.disable()  # this process is a fork that ends with the task, and a collection would copy the parent's memory
         arguments = self._task.args
         if "questions" in arguments:
-            return result | self._ask(arguments["questions"])
+            return result | self._added(self._ask(arguments["questions"]))
         return result | (self._compare if arguments.get("compare") else self._look)(arguments["roles"])
 
     def _look(self, roles) -> dict:
-        """What the roles ask before anything changes, beside what an earlier look has found; their problems fail it."""
+        """What the roles ask before anything changes; fails with their problems."""
         questions = {name: question for role in roles for name, question in self._says(role, "questions").items()}
-        found = self._ask(questions)
+        found = self._variables["__machine_look"] = self._added(self._ask(questions))
         if found.get("failed"):
             return found
-        earlier = self._variables.get("__machine_look") or {}
-        self._variables["__machine_look"] = found | {"answers": earlier.get("answers", {}) | found["answers"]}
         # One role's may rest on what another's has refused.
         problems = next(filter(None, (self._says(role, "problems") for role in roles)), None)
         if problems:
             return {"failed": True, "msg": "\n".join(problems)}
         facts = {name: value for role in roles for name, value in self._says(role, "facts").items()}
-        return self._variables["__machine_look"] | {"ansible_facts": facts}
+        return found | {"ansible_facts": facts}
 
     def _compare(self, roles) -> dict:
         """What the roles bring about beside what is there; `todo`: those that have something to do, in their order."""
@@ -73,11 +71,16 @@ class ActionModule(ActionBase):
         self._templar.available_variables = self._variables
         return self._templar.template(self._variables.get(f"__{role}_{what}", {}))
 
+    def _added(self, found) -> dict:
+        """With the answers of an earlier look, too."""
+        earlier = self._variables.get("__machine_look") or {}
+        return found if found.get("failed") else found | {"answers": earlier.get("answers", {}) | found["answers"]}
+
     def _ask(self, questions) -> dict:
         """{answers, same, by_command}, or how it failed."""
         answers = ask(self, questions=questions) if questions else {}
         found = {"by_command": bool(answers)}
-        if not answers:
+        if questions and not answers:
             said = self._execute_module("look", {"questions": questions}, task_vars=self._variables)
             answers = said.pop("answers", {})
             if said.get("failed"):
