@@ -63,9 +63,20 @@ def test_late_entries():
     assert doctor_script.late(doctor_script.in_project(app, {"since": None, "sent": {}})) == {}
 
 
-@pytest.mark.parametrize(("number", "level"), [("6.0.16", WARN), ("6.2.0", OK), ("7.0.15", OK), ("8.2", OK)])
-def test_redis_version(number, level):
-    server = SimpleNamespace(subject="redis", facts=({"redis_version": number}, {}))
+@pytest.mark.parametrize(
+    ("number", "kombus", "level"),
+    [
+        ("6.0.16", [], WARN),
+        ("6.0.16", ["5.6.2"], OK),
+        ("6.0.16", ["5.6.2", "5.7.0"], WARN),
+        ("6.0.16", ["5.6.2", ""], WARN),
+        ("6.2.0", ["5.7.0"], OK),
+        ("7.0.15", [], OK),
+        ("8.2", [], OK),
+    ],
+)
+def test_redis_version(number, kombus, level):
+    server = SimpleNamespace(subject="redis", facts=({"redis_version": number}, {}), kombus=kombus)
     [found] = redis.version(server)
     assert found.level == level
 

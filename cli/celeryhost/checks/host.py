@@ -193,7 +193,11 @@ class Host:
     @fact
     def redises(self) -> list[Redis]:
         """The Redis servers that the apps' brokers are, else this machine's own; raises Skip where there is none."""
-        return list({redis.place: redis for redis in map(Redis, self._redis_urls())}.values()) or self._own_redis()
+        found: dict[str, Redis] = {}
+        for url, kombu in self._redis_urls():
+            redis = Redis(url)
+            found.setdefault(redis.place, redis).kombus.append(kombu)
+        return list(found.values()) or self._own_redis()
 
     def _redis_urls(self):
         try:
@@ -202,11 +206,11 @@ class Host:
             return
         for app in apps:
             try:
-                url = app.probe["broker"]["url"]
+                url, kombu = app.probe["broker"]["url"], app.probe["broker"]["kombu"]
             except Skip:
-                url = app.parts[0].program.environment.get("CELERY_BROKER_URL", "")
+                url, kombu = app.parts[0].program.environment.get("CELERY_BROKER_URL", ""), ""
             if url.partition(":")[0] in ("redis", "rediss", "redis+socket"):
-                yield url
+                yield url, kombu
 
     def _own_redis(self) -> list[Redis]:
         place = next((words for words in processes().values() if words[0].endswith("redis-server")), None)

@@ -24,6 +24,7 @@ class Redis:
         self.path = unquote(self.url.path) if self.url.scheme == "redis+socket" else None
         self.place = self.path or f"{self.url.hostname or 'localhost'}:{self.url.port or 6379}"
         self.subject = f"redis {self.place}"
+        self.kombus: list[str] = []  # the versions that apps use it with, "" for one that is not known
         self.kept: tuple | None = None
 
     @property
@@ -68,15 +69,21 @@ def version(redis: Redis):
     """kombu 5.7 asks for ZRANGE … BYSCORE, which Redis has since 6.2 (kombu 2628)."""
     info, _ = redis.facts
     number = info.get("redis_version", "0")
-    if tuple(map(int, number.split(".")[:2])) < (6, 2):
+    if _release(number) >= (6, 2):
+        yield ok(redis.subject, f"version {number}")
+    elif all(redis.kombus) and max(map(_release, redis.kombus), default=(5, 7)) < (5, 7):
+        yield ok(redis.subject, f"version {number}, enough for kombu {max(redis.kombus, key=_release)}")
+    else:
         yield warn(
             redis.subject,
             f"Redis {number}: Unrecoverable error: ResponseError: value is not an integer or out of range",
             "Celery 5.7 needs Redis 6.2",
             "keep celery<5.7 and kombu<5.7, or install a newer Redis",
         )
-    else:
-        yield ok(redis.subject, f"version {number}")
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")[:2]))
 
 
 def eviction(redis: Redis):
