@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 
 import pytest
 from celeryhost import errors
@@ -325,6 +326,7 @@ def test_colours_on_a_terminal_only(logs):
     assert "\x1b" not in logs.run("logs", "mysite", "--grep", "that").stdout
 
 
+@pytest.mark.skipif(version("click").startswith("8.0."), reason="Click 8.0 refuses to run in ASCII")
 def test_without_utf_8(logs):
     log(logs, "mysite-worker", "caf\u00e9")
     shown = logs.run("logs", "mysite-worker", env={"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
