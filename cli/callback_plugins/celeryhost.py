@@ -29,6 +29,7 @@ _COLORS = {
 }
 _WIDTH = 60  # of a task's name, so that results stand in a column
 _SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  # Ansible adds one to each role
+_DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
 # How sudo and Ansible say that a password is missing or wrong.
 _SUDO = ("sudo password", "a password is required", "duplicate become password prompt", "incorrect password attempt")
@@ -46,6 +47,7 @@ class CallbackModule(Default):
         self._began = time.monotonic()
         self._hosts = 0  # of this play
         self._task = None  # the task whose line is open
+        self._moved = self._began  # when that line last grew
         self._results = {}  # of that task, by host
         self._notes = []  # to print once the line is complete
         self._warnings = []  # results that may hold some
@@ -100,11 +102,14 @@ class CallbackModule(Default):
     v2_runner_item_on_failed = v2_runner_item_on_skipped = v2_runner_item_on_ok
 
     def v2_runner_retry(self, result):
+        if result._task.action.endswith("async_status"):  # no failure: it asks whether a job is done
+            self._wait()
+            return
         left = result._result["retries"] - result._result["attempts"]
         self._note(result, f"tried again, {left} tries left: {self._reason(result)}", C.COLOR_DEBUG)
 
     def v2_runner_on_async_poll(self, result):
-        self._display.display(".", newline=False)
+        self._wait()
 
     def v2_runner_on_async_ok(self, result):
         pass
@@ -128,12 +133,19 @@ class CallbackModule(Default):
             line = " ".join(f"{word}={count['failures' if word == 'failed' else word]}" for word in words)
             self._display.display(f"{host} : {line}", color=color.get(worst, C.COLOR_OK))
 
+    def _wait(self) -> None:
+        """A dot on the open line, so that a long wait does not look like a hang."""
+        if time.monotonic() - self._moved >= _DOT:
+            self._moved = time.monotonic()
+            self._display.display(".", newline=False)
+
     def _clock(self) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         return f"{minutes}:{seconds:02}"
 
     def _open(self, task) -> None:
         self._task = task
+        self._moved = time.monotonic()
         name = task.get_name().strip().replace(" : ", ": ", 1)
         if self._on_terminal:  # a line that wraps can't be taken back
             name = name[: shutil.get_terminal_size().columns - 20]

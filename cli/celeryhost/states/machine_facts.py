@@ -102,6 +102,7 @@ def bring(params, check):
         "distribution": name,
         "distribution_version": version,
         "python": ".".join(map(str, sys.version_info[:3])),
+        "bits": 64 if sys.maxsize > 1 << 32 else 32,
         # https://www.freedesktop.org/software/systemd/man/latest/sd_booted.html
         "systemd": os.path.isdir("/run/systemd/system"),
         "candidates": candidates([name for name in params["candidates"] if name not in there]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ ARGUMENTS = {
 }
 
 STAMP = ".celeryhost.json"
+LOCK = "/run/celeryhost-pip.lock"
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu<5.7")
@@ -129,6 +131,7 @@ class Environment:
         if os.path.lexists(stamp):
             os.unlink(stamp)
         pip = [self.python, "-m", "pip", "install", "--no-cache-dir", "--prefer-binary", "--retries=5", "--timeout=60"]
+        pip += ["--progress-bar=off"]
         fresh = False
         if not os.access(self.python, os.X_OK) or self.run(self.python, "-m", "pip", "--version")[0]:
             self.make(clear=True)
@@ -183,6 +186,15 @@ def last(output):
 
 
 def bring(params, check):
+    if check or not params["managed"]:
+        return _bring(params, check)
+    # One pip at a time: several fill a board's memory, and one that a killed run has begun may still be at work.
+    with open(LOCK, "a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _bring(params, check)
+
+
+def _bring(params, check):
     environment = Environment(params)
     directory, files, redis = params["directory"], params["requirements"], params["redis_version"]
     if files is None:

@@ -38,6 +38,7 @@ listening: {description: "The process behind each listening TCP port, `?` when i
 distribution: {description: "Its name, as Debian.", type: str}
 distribution_version: {description: "Its version, as 13.", type: str}
 python: {description: Version of the Python that looked., type: str}
+bits: {description: "Of an address in that Python, 32 or 64.", type: int}
 systemd: {description: Whether systemd is its init., type: bool}
 """
 
