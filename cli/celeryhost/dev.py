@@ -323,7 +323,9 @@ def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port:
             supervisor_pidfile=supervisor_value(os.path.join(folder, "supervisord.pid")),
             supervisor_minfds=1024,
         ),
-        "conf.d/celery.conf": render(templates, "celery.conf.j2", app=described, broker_url=url, release=None),
+        "conf.d/celery.conf": render(
+            templates, "celery.conf.j2", app=described, broker_url=url, release=None, celery_startsecs=5
+        ),
         "conf.d/redis.conf": render(
             templates,
             "development-redis.conf.j2",

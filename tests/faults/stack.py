@@ -243,7 +243,7 @@ class Stack(Ledger):
         return described
 
     def _ours(self, described: dict) -> str:
-        return render(TEMPLATES, "celery.conf.j2", app=described, broker_url=self.url, release=None)
+        return render(TEMPLATES, "celery.conf.j2", app=described, broker_url=self.url, release=None, celery_startsecs=5)
 
     def _naive(self, described: dict) -> str:
         """After Celery's extra/supervisord and the many posts that copy it with Supervisor's own stopwaitsecs."""

@@ -136,7 +136,14 @@ def flower(daemon, root, tmp_path):
         described["user"] = None
         (tmp_path / "password").write_text("secret\n")
         free.close()
-        entry = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=url(port), release=None)
+        entry = render(
+            str(root / "templates"),
+            "celery.conf.j2",
+            app=described,
+            broker_url=url(port),
+            release=None,
+            celery_startsecs=5,
+        )
         (daemon.folder / "conf.d" / "mysite.conf").write_text(entry)
         daemon.start(until=("STARTING", "RUNNING"))
         wait_for(lambda: daemon.run("open", "--flower", "--no-browser").returncode == 0, 60)

@@ -23,7 +23,14 @@ def read(root, tmp_path):
             | {"directory": str(tmp_path), "logs": str(tmp_path)}
             | app
         )
-        text = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=BROKER, release=release)
+        text = render(
+            str(root / "templates"),
+            "celery.conf.j2",
+            app=described,
+            broker_url=BROKER,
+            release=release,
+            celery_startsecs=7,
+        )
         (tmp_path / "supervisord.conf").write_text("[supervisord]\n[include]\nfiles = celery.conf\n")
         (tmp_path / "celery.conf").write_text(text)
         options = ServerOptions()
@@ -64,7 +71,7 @@ def test_worker_and_beat(read, tmp_path):
     assert "-B" not in words(worker)
     assert not any(word.startswith("--time-limit") for word in words(worker))
     assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (0, True)
-    assert (worker.startsecs, worker.startretries, worker.stopwaitsecs) == (10, 100, 300)
+    assert (worker.startsecs, worker.startretries, worker.stopwaitsecs) == (7, 100, 300)
     assert (worker.stopasgroup, worker.killasgroup) == (False, True)
     assert worker.umask == 0o027
     assert settings(worker) == apps.WORKER_SETTINGS
@@ -196,6 +203,8 @@ def test_further_programs(read, tmp_path):
 
 def test_without_a_user(read, root, tmp_path):
     described = apps.describe({"name": "mysite"}) | {"user": None}
-    text = render(str(root / "templates"), "celery.conf.j2", app=described, broker_url=None, release=None)
+    text = render(
+        str(root / "templates"), "celery.conf.j2", app=described, broker_url=None, release=None, celery_startsecs=7
+    )
     assert "user=" not in text
     assert "CELERY_BROKER_URL" not in text
