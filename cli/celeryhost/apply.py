@@ -138,11 +138,12 @@ def plan_ahead(file: File, down: Failure) -> Plan:
     return Plan(changes, warnings=[down.message], file=file, stored=_stored(file.path), down=down)
 
 
-def apply(supervisor, plan: Plan, timeout: float | None = None):
+def apply(supervisor, plan: Plan, timeout: float | None = None, wait: bool = True):
     """Do what `plan` says; yields lifecycle.Events until each program is RUNNING with a new pid, gone, or has failed.
 
-    `timeout` bounds all of it in seconds; without it each program has its own time (lifecycle). A removed program that
-    does not stop ends it before the file is touched. Raises Failure: DOWN once the file is stored, when no supervisord
+    `timeout` bounds all of it in seconds; without it each program has its own time (lifecycle). Without `wait` it ends
+    when all are told to start, for `settle` to wait. A removed program that does not stop ends it before the file is
+    touched. Raises Failure: DOWN once the file is stored, when no supervisord
     answers; DENIED, FAILED when the file cannot be stored. Hold `exclusive` around `plan` and `apply`.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -172,7 +173,7 @@ def apply(supervisor, plan: Plan, timeout: float | None = None):
     grace = {
         change.program: change.options["stopwaitsecs"][0] for change in plan.changes if "stopwaitsecs" in change.options
     }
-    for event in lifecycle.replace(supervisor, sorted(changed), sorted(added), timeout=left(), grace=grace):
+    for event in lifecycle.replace(supervisor, sorted(changed), sorted(added), wait=wait, timeout=left(), grace=grace):
         if lifecycle.KINDS[event.kind] != OK:
             failed.add(event.program)
         yield event
@@ -185,7 +186,19 @@ def apply(supervisor, plan: Plan, timeout: float | None = None):
         if (process.group in rest and process.state in ("STARTING", "BACKOFF"))  # of a run that was killed
         or (process.name in ran - failed and process.state == "STOPPED")  # autostart is off
     ]
-    yield from lifecycle.start(supervisor, [*left_over, *_drifted(now, pending, rest)], timeout=left())
+    yield from lifecycle.start(supervisor, [*left_over, *_drifted(now, pending, rest)], wait=wait, timeout=left())
+
+
+def settle(supervisor, plans: list[Plan], timeout: float | None = None):
+    """Wait for the programs of plans that were applied without waiting, all at once; yields Events as `apply` does."""
+    touched = {change.program for plan in plans for change in plan.changes if change.action != REMOVE}
+    left = {name for plan in plans for name in plan.mend}
+    chosen = [
+        process
+        for process in processes(supervisor)
+        if process.group in touched or (process.group in left and process.state in ("STARTING", "BACKOFF"))
+    ]
+    yield from lifecycle.settle(supervisor, chosen, timeout)
 
 
 @contextlib.contextmanager

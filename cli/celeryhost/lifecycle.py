@@ -73,6 +73,12 @@ def start(supervisor, chosen: list[Process], wait: bool = True, timeout: float |
     return _drive(supervisor, [plan.start(process) for process in sorted(chosen, key=plan.priority)])
 
 
+def settle(supervisor, chosen: list[Process], timeout: float | None = None):
+    """Wait, as `start` does, for programs that were told to start; yields Events."""
+    plan = _Plan(supervisor, True, timeout)
+    return _drive(supervisor, [plan.await_start(process) for process in chosen])
+
+
 def stop(supervisor, chosen: list[Process], wait: bool = True, timeout: float | None = None, graceful: bool = True):
     """Stop programs, all at once; yields Events until each has stopped or is late.
 

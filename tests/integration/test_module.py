@@ -76,7 +76,7 @@ def test_check_apply_again_and_absent(module):
     text = section("mysite-worker") + section("mysite-beat")
     result = module(text, "--check", "--diff")
     assert (result["changed"], actions(result)) == (True, [("mysite-beat", "add"), ("mysite-worker", "add")])
-    assert (result["diff"]["before"], result["diff"]["after"]) == ("", text)
+    assert [(diff["before"], diff["after"]) for diff in result["diff"]] == [("", text)]
     assert not module.path.exists()
     assert module.states == {"foreign": "RUNNING"}
     result = module(text)
@@ -96,6 +96,19 @@ def test_check_apply_again_and_absent(module):
     assert (result["changed"], actions(result)) == (True, [("mysite-beat", "remove"), ("mysite-worker", "remove")])
     assert module.states == {"foreign": "RUNNING"}
     assert not module(None)["changed"]
+
+
+def test_several_files_come_up_together(module):
+    content = section("mysite-worker", startsecs=2), section("mysite-beat", startsecs=2)
+    (module.folder / "entry.conf").write_text(content[0])
+    other = {"path": str(module.path.with_name("other.conf")), "content": content[1]}
+    files = [{"path": str(module.path), "content": "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"}, other]
+    result = module("", path=None, content=None, files=files)
+    assert actions(result) == [("mysite-worker", "add"), ("mysite-beat", "add")]
+    assert result["restarted"] == {name: [0, module.pids[name]] for name in ("mysite-beat", "mysite-worker")}
+    result = module("", path=None, content=None, files=[files[0] | {"state": "absent"}, other])
+    assert actions(result) == [("mysite-worker", "remove")]
+    assert result["plan"]["unchanged"] == ["mysite-beat"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +185,7 @@ def test_secrets_are_in_no_output(module):
     Installer.__call__(module, old)
     for more in ("--check", "--diff"):
         result = module(new, "--diff", more)
-        assert 'DB_PASSWORD="*** (changed)"' in result["diff"]["after"]
+        assert 'DB_PASSWORD="*** (changed)"' in result["diff"][0]["after"]
         assert 'DB_PASSWORD="*** (changed)"' in module.said
         assert SECRET not in module.said + json.dumps(result)
         assert "odd-old-value" not in module.said + json.dumps(result)

@@ -1,4 +1,4 @@
-"""One file of Supervisor and its programs, over the code of `celeryhost apply`."""
+"""Files of Supervisor and their programs, over the code of `celeryhost apply`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from .. import conffile, lifecycle, locate, programs
 from ..errors import DOWN, OK, USAGE, Failure
 from ..rpc import Supervisor
 
-ARGUMENTS = {
-    "path": {"type": "path", "required": True},
+FILE = {
+    "path": {"type": "path"},
     "content": {"type": "str", "no_log": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+ARGUMENTS = {
+    **FILE,
+    "files": {"type": "list", "elements": "dict", "options": FILE},
     "config": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
     "started": {"type": "raw", "default": True},
     "timeout": {"type": "float"},
@@ -27,30 +31,42 @@ class Unfinished(Failure):
     """A Failure that comes with `result`, what was done until then."""
 
 
+def files_of(params):
+    """[{path, content, state}] of the arguments."""
+    return params.get("files") or [params]
+
+
 def bring(params, check):
     """The result of the module; raises Failure."""
-    text = params["content"] if params["state"] == "present" else None
-    file = engine.File(params["path"], text, params["owner"], params["group"], octal(params["mode"]))
-    result = {"changed": False, "restarted": {}, "warnings": []}
+    own = params["owner"], params["group"], octal(params["mode"])
+    given = files_of(params)
+    files = [engine.File(each["path"], each["content"] if each["state"] == "present" else None, *own) for each in given]
+    result = {"changed": False, "restarted": {}, "warnings": [], "plan": engine.as_dict(engine.Plan([])), "diff": []}
     if check and not os.path.exists(params["config"]):
-        tell(engine.plan_ahead(file, Failure(f"{params['config']} does not exist yet", DOWN)), result)
+        for file in files:
+            tell(engine.plan_ahead(file, Failure(f"{params['config']} does not exist yet", DOWN)), result)
         return result
     supervisor = Supervisor(locate.find(params["config"]))
-    look = partial(engine.plan_file, supervisor, params["config"], file, started(params["started"]), check)
+    look = partial(engine.plan_file, supervisor, params["config"], mend=started(params["started"]), lenient=check)
     if check:
-        plan = look()
-        tell(plan, result)
-        # The task waits for what fails over and over, and says what its log ends with.
-        failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
-        result["changed"] |= any(process.group in plan.mend for process in failing)
+        for file in files:
+            plan = look(file)
+            tell(plan, result)
+            # The task waits for what fails over and over, and says what its log ends with.
+            failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
+            result["changed"] |= any(process.group in plan.mend for process in failing)
         return result
+    last, plans, old = {}, [], {}
     with engine.exclusive(params["config"]):
-        plan = look()
-        tell(plan, result)
-        old = {} if plan.down else {process.name: process.pid for process in programs.processes(supervisor)}
-        last = {}
         try:
-            for event in engine.apply(supervisor, plan, params["timeout"]):
+            for file in files:
+                plan = look(file)
+                tell(plan, result)
+                old = old or ({} if plan.down else {each.name: each.pid for each in programs.processes(supervisor)})
+                for event in engine.apply(supervisor, plan, params["timeout"], wait=False):
+                    last[event.program] = event
+                plans.append(plan)
+            for event in engine.settle(supervisor, plans, params["timeout"]):
                 last[event.program] = event
                 if event.kind == "running" and event.pid != old.get(event.program):
                     result["restarted"][event.program] = [old.get(event.program, 0), event.pid]
@@ -69,13 +85,14 @@ def unfinished(text, result):
 
 
 def tell(plan, result):
-    """Put a plan into the result, with the texts before and after, and what it warns of."""
-    result.update(changed=engine.is_stale(plan) or bool(plan.changes), plan=engine.as_dict(plan))
+    """Add a plan to the result, with the texts before and after, and what it warns of."""
+    result["changed"] |= engine.is_stale(plan) or bool(plan.changes)
+    result["plan"] = {key: [*result["plan"][key], *found] for key, found in engine.as_dict(plan).items()}
     result["warnings"] += plan.warnings
     if engine.is_stale(plan):
         before, after = plan.stored[0] if plan.stored else "", plan.file.text or ""
         header = {"before_header": plan.file.path, "after_header": plan.file.path}
-        result["diff"] = header | {"before": conffile.hide(before), "after": conffile.hide(after, before)}
+        result["diff"].append(header | {"before": conffile.hide(before), "after": conffile.hide(after, before)})
 
 
 def started(value):

@@ -1,7 +1,9 @@
 #!/usr/bin/python
-"""Install one conf.d file and bring Supervisor to it, over the code of `celeryhost apply`."""
+"""Install files in conf.d and bring Supervisor to them, over the code of `celeryhost apply`."""
 
 from __future__ import annotations
+
+import copy
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.celeryhost import conffile
@@ -20,7 +22,6 @@ options:
   path:
     description: The file. It must be one that the C([include]) of O(config) matches.
     type: path
-    required: true
   content:
     description: Its whole text. Needed for O(state=present). Values of C(environment) appear in no output.
     type: str
@@ -29,6 +30,14 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  files:
+    description: Several files instead of one; their programs come up at the same time.
+    type: list
+    elements: dict
+    suboptions:
+      path: {description: As O(path)., type: path}
+      content: {description: As O(content)., type: str}
+      state: {description: As O(state)., type: str, choices: [present, absent], default: present}
   config:
     description: The C(supervisord.conf) of the supervisord to work on.
     type: path
@@ -94,17 +103,26 @@ restarted:
 
 
 def unveiled(module):
-    """The arguments, for the work; in the module itself only what is secret in the text stays out of the output.
+    """The arguments, for the work; in the module itself only what is secret in the texts stays out of the output.
 
-    Ansible would strike out the whole text wherever it appears, so the diff too.
+    Ansible would strike out a whole text wherever it appears, so the diff too.
     """
-    given = dict(module.params)
-    text = given["content"] if given["state"] == "present" else None
-    module.no_log_values.discard(given["content"])
-    module.no_log_values.update(conffile.secrets(text or ""))
-    module.params["content"] = text and conffile.MASK
+    given = copy.deepcopy(module.params)
+    for file, shown in zip(supervisor_programs.files_of(given), supervisor_programs.files_of(module.params), strict=True):
+        text = file["content"] if file["state"] == "present" else None
+        module.no_log_values.discard(file["content"])
+        module.no_log_values.update(conffile.secrets(text or ""))
+        shown["content"] = text and conffile.MASK
     return given
 
 
 if __name__ == "__main__":
-    serve(AnsibleModule, supervisor_programs, unveiled, required_if=[("state", "present", ["content"])], no_log=True)
+    serve(
+        AnsibleModule,
+        supervisor_programs,
+        unveiled,
+        required_one_of=[("path", "files")],
+        mutually_exclusive=[("path", "files")],
+        required_if=[("state", "present", ["content", "files"], True)],
+        no_log=True,
+    )
