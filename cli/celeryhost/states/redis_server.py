@@ -23,9 +23,11 @@ ARGUMENTS = {
     "password_file": {"type": "path", "no_log": False},
     "config_file": {"type": "path"},
     "timeout": {"type": "int", "default": 900},
+    "overcommit": {"type": "bool", "default": False},
 }
 
 DEBIAN = "/etc/redis/redis.conf"
+OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
 UNITS = {"b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 
@@ -125,6 +127,21 @@ def wait(redis, unfinished, seconds):
         time.sleep(0.2)
 
 
+def overcommit():
+    """Let the kernel fork Redis when memory is half full, as its sysctl file does from the next boot; whether it did not.
+
+    A container's kernel belongs to its host, which may not let us.
+    """
+    if read(OVERCOMMIT).strip() == "1":
+        return False
+    try:
+        with open(OVERCOMMIT, "w", encoding="ascii") as setting:
+            setting.write("1")
+    except OSError:
+        return False
+    return True
+
+
 def look(redis):
     """What RETURN says about a running server that let us in."""
     names = ("bind", "port", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync")
@@ -202,6 +219,7 @@ def bring(params, check):
             result.update(apply(redis, params, check))
             if not check:
                 result.update(look(redis))
+                result["changed"] |= params["overcommit"] and overcommit()
     except (RedisError, OSError, TimeoutError) as error:
         raise Failure(f"Redis at {where}: {error}") from None
     return result
