@@ -81,7 +81,13 @@ def plan(supervisor, patterns=()) -> Plan:
 
 
 def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = False) -> Plan:
-    """What storing `file` and bringing supervisord to it would do. Only its own programs, old and new, are touched.
+    """plan_files for one."""
+    return plan_files(supervisor, config, [file], mend, lenient)[0]
+
+
+def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: bool = False) -> list[Plan]:
+    """What storing each file, alone, and bringing supervisord to it would do. Only its own programs, old and new, are
+    touched.
 
     `mend`: whether unchanged ones that should run and do not are started, or the names of those. `lenient`, for a look
     ahead: users, folders, even a Supervisor that do not exist yet are taken for granted, and named in `warnings`.
@@ -94,13 +100,19 @@ def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = Fa
         if failure.code != DOWN:
             raise
         down = failure
-    stored = _stored(file.path)
     try:
-        now, then, warnings = conffile.check(config, file.path, file.text, pid, lenient)
+        now, *others, warnings = conffile.check(config, {file.path: file.text for file in files}, pid, lenient)
     except Failure as failure:
         if failure.code != DOWN or not lenient:
             raise
-        return plan_ahead(file, failure)
+        return [plan_ahead(file, failure) for file in files]
+    return [
+        _plan_one(supervisor, file, now, then, warnings, down, mend) for file, then in zip(files, others, strict=True)
+    ]
+
+
+def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
+    stored = _stored(file.path)
     differences = {} if now.failure else _differences(now.groups, then.groups)
     own = {*differences, *_defined(now, file.path), *_defined(then, file.path)}
     if now.failure and stored:  # the file itself may be what supervisord refuses

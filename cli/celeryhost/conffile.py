@@ -55,19 +55,23 @@ def load(config: str, pid: int | None = None) -> dict[str, Program]:
     return {program.name: program for program in programs}
 
 
-def check(config: str, path: str, text: str | None, pid: int | None = None, lenient: bool = False):
-    """Whether supervisord would read its files with `text` at `path` (None: no file there).
+def check(config: str, texts: dict[str, str | None], pid: int | None = None, lenient: bool = False):
+    """Whether supervisord would read its files with each of `texts` at its path (None: no file there), the others as
+    they are.
 
-    Returns the Readings of the files as they are and as they would be, and what `lenient` took for granted: users and
-    folders that do not exist. Raises Failure (USAGE) naming file, section, value and fix; also for what supervisord
-    takes silently and does not do as meant: a section that another file has too, `%s`, a file that no include matches.
+    Returns the Readings of the files as they are and as they would be with each, and what `lenient` took for granted:
+    users and folders that do not exist. Raises Failure (USAGE) naming file, section, value and fix; also for what
+    supervisord takes silently and does not do as meant: a section that another file has too, `%s`, a file that no
+    include matches.
     """
-    (now, then), assumed = read(config, [{}, {"path": path, "text": text}], pid, lenient)
-    if then.failure:
-        raise then.failure
-    if text is not None and not then.included:
-        raise Failure(f"{path} is not included by {config}", USAGE, "name it as its [include] files= wants")
-    return now, then, assumed
+    variants = [{"path": path, "text": text} for path, text in texts.items()]
+    readings, assumed = read(config, [{}, *variants], pid, lenient)
+    for (path, text), then in zip(texts.items(), readings[1:], strict=True):
+        if then.failure:
+            raise then.failure
+        if text is not None and not then.included:
+            raise Failure(f"{path} is not included by {config}", USAGE, "name it as its [include] files= wants")
+    return *readings, assumed
 
 
 def read(config: str, variants: list[dict], pid: int | None = None, lenient: bool = False):

@@ -322,7 +322,7 @@ def test_what_supervisord_would_refuse_or_misread(daemon, text, said):
     daemon.program("one")
     path = str(daemon.folder / "conf.d/new.conf")
     with pytest.raises(Failure) as refused:
-        conffile.check(str(daemon.config), path, text)
+        conffile.check(str(daemon.config), {path: text})
     message = str(refused.value)
     assert said in message
     assert message.startswith(f"{path}: ")
@@ -333,28 +333,28 @@ def test_what_supervisord_would_refuse_or_misread(daemon, text, said):
 
 def test_a_file_that_no_include_matches(daemon):
     with pytest.raises(Failure, match=r"new\.cfg is not included by"):
-        conffile.check(str(daemon.config), str(daemon.folder / "conf.d/new.cfg"), GOOD)
+        conffile.check(str(daemon.config), {str(daemon.folder / "conf.d/new.cfg"): GOOD})
 
 
 def test_the_error_of_another_file_is_that_file_s(daemon):
     bad = daemon.program("bad", user="nobody-here")
     with pytest.raises(Failure, match=re.escape(f"{bad}: [program:bad]: there is no user")):
-        conffile.check(str(daemon.config), str(daemon.folder / "conf.d/new.conf"), GOOD)
+        conffile.check(str(daemon.config), {str(daemon.folder / "conf.d/new.conf"): GOOD})
     bad.write_text("[group:all]\nprograms=nope\n")
     with pytest.raises(Failure, match=re.escape(f"{bad}: [group:all]: programs= names nope")):
-        conffile.check(str(daemon.config), str(daemon.folder / "conf.d/new.conf"), GOOD)
-    _, then, _ = conffile.check(str(daemon.config), str(bad), GOOD)
+        conffile.check(str(daemon.config), {str(daemon.folder / "conf.d/new.conf"): GOOD})
+    _, then, _ = conffile.check(str(daemon.config), {str(bad): GOOD})
     assert set(then.groups) == {"new"}
 
 
 def test_a_look_ahead_takes_users_and_folders_for_granted(daemon):
     text = GOOD + "user=nobody-here\nstdout_logfile=/nowhere/x.log\n"
     path = str(daemon.folder / "conf.d/new.conf")
-    _, then, assumed = conffile.check(str(daemon.config), path, text, lenient=True)
+    _, then, assumed = conffile.check(str(daemon.config), {path: text}, lenient=True)
     assert set(then.groups) == {"new"}
     assert assumed == ["there is no user nobody-here", "the folder of /nowhere/x.log does not exist"]
     with pytest.raises(Failure, match="has a single %"):
-        conffile.check(str(daemon.config), path, text + "directory=100%\n", lenient=True)
+        conffile.check(str(daemon.config), {path: text + "directory=100%\n"}, lenient=True)
 
 
 def test_hiding():

@@ -34,6 +34,7 @@ class Module(Installer):
         else:
             (self.folder / "entry.conf").write_text(text)
             arguments["content"] = "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"
+        arguments = {name: value for name, value in arguments.items() if value is not None}
         tasks = [
             {"supervisor_programs": arguments, "register": "result", "ignore_errors": True},
             {"copy": RESULT, "check_mode": False, "diff": False, "no_log": True},
@@ -102,7 +103,10 @@ def test_several_files_come_up_together(module):
     content = section("mysite-worker", startsecs=2), section("mysite-beat", startsecs=2)
     (module.folder / "entry.conf").write_text(content[0])
     other = {"path": str(module.path.with_name("other.conf")), "content": content[1]}
-    files = [{"path": str(module.path), "content": "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"}, other]
+    files = [
+        {"path": str(module.path), "content": "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"},
+        other,
+    ]
     result = module("", path=None, content=None, files=files)
     assert actions(result) == [("mysite-worker", "add"), ("mysite-beat", "add")]
     assert result["restarted"] == {name: [0, module.pids[name]] for name in ("mysite-beat", "mysite-worker")}

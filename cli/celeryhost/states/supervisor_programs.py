@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 
 from .. import apply as engine
 from .. import conffile, lifecycle, locate, programs
@@ -47,10 +46,9 @@ def bring(params, check):
             tell(engine.plan_ahead(file, Failure(f"{params['config']} does not exist yet", DOWN)), result)
         return result
     supervisor = Supervisor(locate.find(params["config"]))
-    look = partial(engine.plan_file, supervisor, params["config"], mend=started(params["started"]), lenient=check)
+    mend = started(params["started"])
     if check:
-        for file in files:
-            plan = look(file)
+        for plan in engine.plan_files(supervisor, params["config"], files, mend, lenient=True):
             tell(plan, result)
             # The task waits for what fails over and over, and says what its log ends with.
             failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
@@ -60,7 +58,7 @@ def bring(params, check):
     with engine.exclusive(params["config"]):
         try:
             for file in files:
-                plan = look(file)
+                plan = engine.plan_file(supervisor, params["config"], file, mend)
                 tell(plan, result)
                 old = old or ({} if plan.down else {each.name: each.pid for each in programs.processes(supervisor)})
                 for event in engine.apply(supervisor, plan, params["timeout"], wait=False):
