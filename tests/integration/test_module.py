@@ -14,6 +14,7 @@ from test_install import OWN, Installer, section
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "hunter22-hunter22"
 RESULT = {"content": "{{ result | to_json }}", "dest": "{{ playbook_dir }}/result.json", "mode": "0600"}
+CONTENT = "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"
 
 
 class Module(Installer):
@@ -26,15 +27,13 @@ class Module(Installer):
 
     def __call__(self, text: str | None, *options: str, **more) -> dict:
         """The module's result; `None` stands for state=absent."""
-        arguments = (
-            dict(zip(("owner", "group"), OWN, strict=True)) | {"path": str(self.path), "config": self.config} | more
-        )
+        arguments = dict(zip(("owner", "group"), OWN, strict=True)) | {"path": str(self.path), "config": self.config}
         if text is None:
             arguments["state"] = "absent"
         else:
             (self.folder / "entry.conf").write_text(text)
-            arguments["content"] = "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"
-        arguments = {name: value for name, value in arguments.items() if value is not None}
+            arguments["content"] = CONTENT
+        arguments = {name: value for name, value in (arguments | more).items() if value is not None}
         tasks = [
             {"supervisor_programs": arguments, "register": "result", "ignore_errors": True},
             {"copy": RESULT, "check_mode": False, "diff": False, "no_log": True},
@@ -100,17 +99,13 @@ def test_check_apply_again_and_absent(module):
 
 
 def test_several_files_come_up_together(module):
-    content = section("mysite-worker", startsecs=2), section("mysite-beat", startsecs=2)
-    (module.folder / "entry.conf").write_text(content[0])
-    other = {"path": str(module.path.with_name("other.conf")), "content": content[1]}
-    files = [
-        {"path": str(module.path), "content": "{{ lookup('file', playbook_dir ~ '/entry.conf', rstrip=False) }}"},
-        other,
-    ]
-    result = module("", path=None, content=None, files=files)
+    worker, beat = section("mysite-worker", startsecs=2), section("mysite-beat", startsecs=2)
+    first = {"path": str(module.path), "content": CONTENT}
+    other = {"path": str(module.path.with_name("other.conf")), "content": beat}
+    result = module(worker, path=None, content=None, files=[first, other])
     assert actions(result) == [("mysite-worker", "add"), ("mysite-beat", "add")]
     assert result["restarted"] == {name: [0, module.pids[name]] for name in ("mysite-beat", "mysite-worker")}
-    result = module("", path=None, content=None, files=[files[0] | {"state": "absent"}, other])
+    result = module(worker, path=None, content=None, files=[first | {"state": "absent"}, other])
     assert actions(result) == [("mysite-worker", "remove")]
     assert result["plan"]["unchanged"] == ["mysite-beat"]
 
