@@ -128,7 +128,7 @@ def wait(redis, unfinished, seconds):
 
 
 def overcommit():
-    """Let the kernel fork Redis when memory is half full, as its sysctl file does from the next boot; whether it did not.
+    """Have the kernel fork Redis when memory is half full, as a sysctl file does from the next boot; returns `changed`.
 
     A container's kernel belongs to its host, which may not let us.
     """

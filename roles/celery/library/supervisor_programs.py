@@ -108,13 +108,11 @@ def unveiled(module):
     Ansible would strike out a whole text wherever it appears, so the diff too.
     """
     given = copy.deepcopy(module.params)
-    for file, shown in zip(
-        supervisor_programs.files_of(given), supervisor_programs.files_of(module.params), strict=True
-    ):
+    for file in supervisor_programs.files_of(module.params):
         text = file["content"] if file["state"] == "present" else None
         module.no_log_values.discard(file["content"])
         module.no_log_values.update(conffile.secrets(text or ""))
-        shown["content"] = text and conffile.MASK
+        file["content"] = text and conffile.MASK
     return given
 
 

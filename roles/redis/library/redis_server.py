@@ -27,7 +27,10 @@ options:
   password_file: {description: "Holds celeryhost's password, and thereby says whose Redis this is.", type: path}
   config_file: {description: "celeryhost's settings.", type: path}
   timeout: {description: Seconds to wait for it to load or write its data., type: int, default: 900}
-  overcommit: {description: "Whether to let the kernel fork it when memory is half full, with O(settings).", type: bool, default: false}
+  overcommit:
+    description: Whether the kernel is to fork it when memory is half full, together with O(settings).
+    type: bool
+    default: false
 author: celeryhost
 """
 
