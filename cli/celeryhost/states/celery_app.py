@@ -32,8 +32,12 @@ name, settings, extensions, migrations = json.loads(sys.argv[1])
 plan = io.StringIO()
 if migrations:
     sys.argv[:] = ["manage.py", "showmigrations", "--plan"]
-    with contextlib.redirect_stdout(plan):
-        runpy.run_path("manage.py", run_name="__main__")
+    try:
+        with contextlib.redirect_stdout(plan):
+            runpy.run_path("manage.py", run_name="__main__")
+    except SystemExit as end:  # many a manage.py says sys.exit(main())
+        if end.code:
+            raise
 app = find_app(name)
 absent = []
 if extensions:
