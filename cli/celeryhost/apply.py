@@ -144,6 +144,24 @@ def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
     return Plan(changes, unchanged, foreign, warnings, file, stored, down, sure, frozenset(wanted))
 
 
+def settled(supervisor, files: list[File]) -> list[str] | None:
+    """The programs of the files where all is stored and runs as it is to be, else None: then a plan tells.
+
+    It takes supervisord's own word, and spares the start of its parser.
+    """
+    if any(_stored(file.path) != _wanted(file) for file in files):
+        return None
+    try:
+        pending = _pending(supervisor)
+    except Failure:
+        return None
+    own = set().union(*(conffile.groups(file.text or "") for file in files))
+    running = [process for process in pending.processes if process.group in own]
+    if own != {process.group for process in running} or own & _actions(pending).keys():
+        return None
+    return None if _drifted(running, pending, own) or any(each.state == "BACKOFF" for each in running) else sorted(own)
+
+
 def plan_ahead(file: File, down: Failure) -> Plan:
     """What storing `file` will do once there is a Supervisor, as far as its text tells; `down` says what is missing."""
     changes = [Change(name, ADD, {}) for name in sorted(conffile.groups(file.text or ""))]

@@ -85,6 +85,7 @@ def test_check_apply_again_and_absent(module):
     for options in ((), ("--check",)):
         result = module(text, *options)
         assert (result["changed"], actions(result), result["restarted"]) == (False, [], {})
+        assert result["plan"]["unchanged"] == ["mysite-beat", "mysite-worker"]
     before = module.pids
     result = module(section("mysite-worker", "sleep 2000") + section("mysite-beat"))
     assert result["restarted"] == {"mysite-worker": [before["mysite-worker"], module.pids["mysite-worker"]]}

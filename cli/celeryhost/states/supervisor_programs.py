@@ -47,6 +47,9 @@ def bring(params, check):
         return result
     supervisor = Supervisor(locate.find(params["config"]))
     mend = started(params["started"])
+    if check and mend is True and (names := engine.settled(supervisor, files)) is not None:
+        result["plan"]["unchanged"] = names
+        return result
     if check:
         for plan in engine.plan_files(supervisor, params["config"], files, mend, lenient=True):
             tell(plan, result)
