@@ -23,7 +23,8 @@ def ask(action, **asked) -> dict:
     action._play_context.no_log = action._connection._play_context.no_log = True
     if not action._is_pipelining_enabled("new"):
         return {}
-    done = action._low_level_execute_command(COMMAND, in_data=json.dumps(asked | {"package": PACKAGE}).encode())
+    command = f"{action._compute_environment_string()} {COMMAND}".strip()
+    done = action._low_level_execute_command(command, in_data=json.dumps(asked | {"package": PACKAGE}).encode())
     try:
         return json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
     except (ValueError, IndexError):

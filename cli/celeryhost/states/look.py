@@ -81,6 +81,8 @@ def _bring(name, given, check) -> dict:
         return STATES[name].bring(_params(name, given), check)
     except Failure as failure:
         return {"failed": True, "msg": str(failure)} | getattr(failure, "result", {})
+    except Exception as error:  # not for Ansible's module to try a second time
+        return {"failed": True, "msg": f"{name}: {error!r}"}
 
 
 def _answer(question) -> dict:

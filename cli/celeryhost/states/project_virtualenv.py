@@ -238,5 +238,6 @@ def _bring(params, check):
         "pending": changed,
         "revision": revision if params["managed"] else "",
         "celery": versions[0] if versions else "",
-        "diff": {"before": "", "after": after} if changed else {},
+        # A task in the background leaves its result on the host, and an index may have a password.
+        "diff": {"before": "", "after": after} if changed and check else {},
     }
