@@ -110,6 +110,12 @@ def test_refusals(host, root, tmp_path):
         assert (code != 0, expected in said[case]) == (True, True), f"{case}:\n{said[case]}"
         assert "Traceback" not in said[case]
     assert files(board) == before
+    # Only apt knows of this one, which works in the background then.
+    fill_in(
+        tmp_path / "inventory" / "mine", board, source=str(root / "examples" / "mysite"), packages=["no-such-package"]
+    )
+    code, text = run(f"{root}/celeryhost provision -i inventory/mine", tmp_path)
+    assert (code != 0, "Unable to locate package no-such-package" in text) == (True, True), text
 
 
 @pytest.fixture
