@@ -173,8 +173,8 @@ def apply(supervisor, plan: Plan, timeout: float | None = None, wait: bool = Tru
 
     `timeout` bounds all of it in seconds; without it each program has its own time (lifecycle). Without `wait` it ends
     when all are told to start, for `settle` to wait. A removed program that does not stop ends it before the file is
-    touched. Raises Failure: DOWN once the file is stored, when no supervisord
-    answers; DENIED, FAILED when the file cannot be stored. Hold `exclusive` around `plan` and `apply`.
+    touched. Raises Failure: DOWN once the file is stored, when no supervisord answers; DENIED, FAILED when the file
+    cannot be stored. Hold `exclusive` around `plan` and `apply`.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
 
