@@ -18,6 +18,7 @@ import pytest
 from conftest import wait_for
 
 CELERY = Path(sys.executable).with_name("celery")
+INSIDE = Path(__file__).resolve().parents[2] / "cli" / "celeryhost" / "inside"
 # As on a host, but for the times.
 QUICK = {"period": 0.3, "frozen": 0.6, "silent": 2, "unread": 2, "start": 4, "backoff": 0.5, "away": 1, "per_hour": 2}
 APP = """
@@ -76,7 +77,7 @@ class Host:
         self.watched = []
 
     def program(self, name, command, startretries=3, **known):
-        environment = f'CELERY_BROKER_URL="{self.url}"'
+        environment = f'CELERY_BROKER_URL="{self.url}",PYTHONPATH="{INSIDE}"'
         settings = {"directory": self.daemon.folder, "environment": environment, "autorestart": "true"}
         self.daemon.program(
             f"shop-{name}", command, killasgroup="true", startsecs=1, startretries=startretries, **settings
@@ -86,7 +87,8 @@ class Host:
         return self
 
     def worker(self, pool="-c 2", grace=20):
-        return self.program("worker", f"{CELERY} -A shop worker -n shop-worker@%%h {pool} -l INFO", grace=grace)
+        command = f"{CELERY} -A shop worker -n shop-worker@%%h {pool} -l INFO -I celeryhost_worker"
+        return self.program("worker", command, grace=grace)
 
     def start(self, until=("RUNNING",), webhook="", **rules):
         settings = {"programs": self.watched, "command": [f"{self.daemon.folder}/tell"], "webhook": webhook}
