@@ -15,6 +15,30 @@ from .disk import Disk
 from .rows import QUIET, READY, SHORT, blocked, end_redis, idle, kill_one_of_two, listens, under_load
 from .stack import OURS, REDIS, Stack
 
+# The worker has just asked whether it is to stop, and a process has been handed a task, when TERM comes.
+TERM_WHEN_ASKED = """
+from celery.signals import worker_ready
+from celery.worker import state
+
+class State(type(state)):
+    @property
+    def should_stop(self):
+        asked = vars(self)["should_stop"]
+        if asked is None and any(job._scheduled_for and not job._accepted for job in jobs.values()):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return asked
+
+    @should_stop.setter
+    def should_stop(self, value):
+        vars(self)["should_stop"] = value
+
+@worker_ready.connect
+def begin(sender, **_):
+    global jobs
+    jobs = sender.pool._pool._cache
+    state.__class__ = State
+"""
+
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
 
 
@@ -60,6 +84,18 @@ def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
         wait_for(lambda: "stops as soon as" in Path(stack.logs[0]).read_text())
         for child in children:
             os.kill(child, signal.SIGCONT)
+        wait_for(lambda: stack.daemon.pid("ledger-worker") not in (0, main), READY)
+        wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
+        assert [note.event for note in stack.notes() if note.id in sent] == ["started", "ended"]
+
+
+def test_a_stop_that_comes_just_when_the_worker_has_asked_for_it_waits_likewise():
+    stack = Stack(OURS)
+    with (stack.folder / "ledger.py").open("a") as app:
+        app.write(TERM_WHEN_ASKED)
+    with stack:
+        main = stack.daemon.pid("ledger-worker")
+        sent = stack.send(1, 0)
         wait_for(lambda: stack.daemon.pid("ledger-worker") not in (0, main), READY)
         wait_for(lambda: listens(stack) and not stack.broker.exists("unacked"), READY)
         assert [note.event for note in stack.notes() if note.id in sent] == ["started", "ended"]

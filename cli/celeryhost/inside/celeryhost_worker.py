@@ -183,8 +183,8 @@ class _Taker:
 class Leave(bootsteps.StartStopStep):
     """A stop begins at once, but not between a process having a task and the worker knowing that it has begun.
 
-    Celery (5.3 to 5.7) would forget the task (AsynPool.flush), wait 30 s for the process, which waits for its result to
-    be taken (billiard's GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT), and give back the task, though it was executed.
+    Celery (5.6 and 5.7) would forget the task (AsynPool.flush), wait 30 s for the process, which waits for its result
+    to be taken (billiard's GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT), and give back the task, though it was executed.
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -210,16 +210,21 @@ class Leave(bootsteps.StartStopStep):
         os.write(self.call, b".")
 
     def when_handed_over(self):
-        """In place of celery.worker.state.maybe_shutdown, at each turn of the event loop."""
-        stopping = not (state.should_stop is None or state.should_stop is False)  # else it is the exit code, 0
-        if stopping and not state.should_terminate and self.handing_over():
+        """In place of celery.worker.state.maybe_shutdown, at each turn of the event loop.
+
+        Which is asked only about a stop that is known here: one whose signal comes in between has its turn next.
+        """
+        wanted = (state.should_stop, state.should_terminate)  # an exit code, which may be 0, or None or False
+        stop, at_once = (not (code is None or code is False) for code in wanted)
+        if stop and not at_once and self.handing_over():
             if not self.until:
                 self.until = time.monotonic() + HANDOVER
                 self.consumer.task_consumer.cancel()
                 logger.info("stops as soon as a process of the pool has begun the task that it was handed")
             if time.monotonic() < self.until:
                 return
-        self.maybe_shutdown()
+        if stop or at_once:
+            self.maybe_shutdown()
 
     def handing_over(self):
         jobs = getattr(getattr(self.consumer.pool, "_pool", None), "_cache", {})  # prefork's
