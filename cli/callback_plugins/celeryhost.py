@@ -102,7 +102,7 @@ class CallbackModule(Default):
     v2_runner_item_on_failed = v2_runner_item_on_skipped = v2_runner_item_on_ok
 
     def v2_runner_retry(self, result):
-        if result._task.action.endswith("async_status"):  # no failure: it asks whether a job is done
+        if result._task.action.endswith("background_job"):  # no failure: it is not done yet
             self._wait()
             return
         left = result._result["retries"] - result._result["attempts"]

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import Failure
 from . import (
+    background_job,
     celery_app,
     install_files,
     left_apps,
@@ -35,9 +36,9 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(celery_app, install_files, left_apps, machine_facts, owned_paths, password_file, project_folder),
-        *(project_git, project_look, project_migrations, project_virtualenv, redis_server, standing, status),
-        *(supervisor_programs, supervisord),
+        *(background_job, celery_app, install_files, left_apps, machine_facts, owned_paths, password_file),
+        *(project_folder, project_git, project_look, project_migrations, project_virtualenv, redis_server),
+        *(standing, status, supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process
