@@ -10,6 +10,8 @@ import json
 import os
 import time
 
+from ..errors import Failure
+
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
     "seconds": {"type": "int", "default": 5},
@@ -18,16 +20,22 @@ PAUSE = 0.2  # seconds between two looks at the file
 
 
 def bring(params, check):
-    """The job's result, once it has one, and its file is removed; {finished: false} after so many `seconds` without."""
+    """The job's result and `finished`, once it has one; {finished: false} after so many `seconds` without.
+
+    The file stays: the answer may be lost with a connection, and the question asked again.
+    """
+    path = params["path"]
     until = time.monotonic() + params["seconds"]
     while True:
-        found = _read(params["path"])
+        found = _read(path)
         if found and (found.get("finished") or "started" not in found):
-            os.unlink(params["path"])
             return {"changed": False} | found | {"finished": True}
         if time.monotonic() >= until:
-            return {"changed": False, "finished": False}
+            break
         time.sleep(PAUSE)
+    if not os.path.exists(path):
+        raise Failure(f"{path}, which the job was to write, is gone", fix="run again")
+    return {"changed": False, "finished": False}
 
 
 def _read(path) -> dict:

@@ -11,7 +11,6 @@ module: background_job
 short_description: Wait for a task with async and poll 0
 description:
   - As ansible.builtin.async_status, which would have to ask again and again; this waits on the host.
-  - The result is removed once it has been read.
 options:
   path:
     description: The `results_file` that such a task has returned.
