@@ -56,8 +56,7 @@ try:
     versions = [metadata.version(name) for name in ("celery", "kombu")]
 except metadata.PackageNotFoundError:
     versions = None
-found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue()}
-found["versions"] = versions
+found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue(), "versions": versions}
 print("\\n" + json.dumps(found))
 """
 
