@@ -34,7 +34,7 @@ SSH = [
     "-oStrictHostKeyChecking=no",
     "-oUserKnownHostsFile=/dev/null",
     "-oLogLevel=ERROR",
-    "-oConnectTimeout=5",
+    "-oConnectTimeout=30",  # of a busy machine, which can keep a host waiting for seconds
     "-oBatchMode=yes",
 ]
 
