@@ -6,11 +6,14 @@ import gc
 import sys
 from pathlib import Path
 
+from ansible import __version__ as release
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.unsafe_proxy import wrap_var
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
+from celeryhost.compiled import kept
 from celeryhost.states.asking import ask
 
 
@@ -25,7 +28,10 @@ class ActionModule(ActionBase):
         arguments = self._task.args
         if "questions" in arguments:
             return result | self._added(self._ask(arguments["questions"]))
-        return result | (self._compare if arguments.get("compare") else self._look)(arguments["roles"])
+        step = self._compare if arguments.get("compare") else self._look
+        home = constants.config.get_config_value("ANSIBLE_HOME")
+        with kept(f"{home}/celeryhost/{step.__name__[1:]}.compiled", release):
+            return result | step(arguments["roles"])
 
     def _look(self, roles) -> dict:
         """What the roles ask before anything changes; fails with their problems."""

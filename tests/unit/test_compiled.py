@@ -1,0 +1,101 @@
+"""Templates that are compiled once and used by other processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import jinja2
+import pytest
+from celeryhost.compiled import kept
+
+HELLO = "hello {{ name }}{% if name %}!{% endif %}\n"
+
+
+def render(path, text=HELLO, release="1", **settings):
+    with kept(str(path), release):
+        return jinja2.Environment(**settings).from_string(text).render(name="you")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "look.compiled"
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The texts that Jinja compiles, in order."""
+    texts = []
+    compile_anew = jinja2.Environment.compile
+
+    def compile_and_note(self, source, *args):
+        texts.append(source)
+        return compile_anew(self, source, *args)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_and_note)
+    return texts
+
+
+def test_second_process_compiles_nothing(path, compiled):
+    assert render(path) == "hello you!"
+    assert compiled == [HELLO]
+    script = (
+        "import jinja2, sys; from celeryhost.compiled import kept\n"
+        "jinja2.Environment._generate = None\n"  # what turns a template into Python
+        "with kept(sys.argv[1], '1'): print(jinja2.Environment().from_string(sys.argv[2]).render(name='you'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path, HELLO], capture_output=True, text=True, check=True)
+    assert done.stdout == "hello you!\n"
+
+
+def test_jinja_is_as_it_was_afterwards(path):
+    before = jinja2.Environment.compile
+    with pytest.raises(ZeroDivisionError), kept(str(path)):
+        raise ZeroDivisionError
+    assert jinja2.Environment.compile is before
+
+
+def test_settings_have_codes_of_their_own(path):
+    texts = [render(path, trim_blocks=trim, keep_trailing_newline=True) for trim in (False, True, False, True)]
+    assert texts == ["hello you!\n", "hello you!", "hello you!\n", "hello you!"]
+
+
+def test_another_release_compiles_anew(path, compiled):
+    for release in ("1", "2", "2"):
+        render(path, release=release)
+    assert len(compiled) == 2
+
+
+def test_backslashes_are_compiled_each_time(path, compiled):
+    for _ in range(2):
+        assert render(path, "{{ 'a\\tb' }}") == "a\tb"
+    assert len(compiled) == 2
+
+
+def test_wrong_template_fails_each_time(path):
+    for _ in range(2):
+        with pytest.raises(jinja2.TemplateSyntaxError, match="unexpected"):
+            render(path, "{{ + }}")
+
+
+@pytest.mark.parametrize("spoil", [b"", b"nonsense", b"i\x01\x00\x00\x00"])
+def test_broken_file_is_made_anew(path, compiled, spoil):
+    render(path)
+    path.write_bytes(spoil)
+    for _ in range(2):
+        assert render(path) == "hello you!"
+    assert len(compiled) == 2
+
+
+def test_file_that_others_may_write_is_not_read(path, compiled):
+    render(path)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    path.chmod(0o666)
+    render(path)
+    assert len(compiled) == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_folder_that_cannot_be_made_is_no_failure(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert render(tmp_path / "file" / "look.compiled") == "hello you!"
