@@ -126,7 +126,7 @@ class Environment:
             raise Failure(f"virtualenv {self.path} is not {self.owner}'s; chown -R {self.owner} {self.path}")
 
     def fill(self, requirements, revision, redis):
-        """Install with pip; the stamp goes first and comes back last, so that a killed run is seen."""
+        """Install with pip, and return `versions`; the stamp goes first and comes last, so that a killed run is seen."""
         stamp = os.path.join(self.path, STAMP)
         if os.path.lexists(stamp):
             os.unlink(stamp)
@@ -149,13 +149,15 @@ class Environment:
             )
         if code:
             raise Failure(explained(output, redis) or f"pip: {last(output)}")
-        if not self.versions():
+        versions = self.versions()
+        if not versions:
             raise Failure(
                 f"pip is done, but celery cannot be imported in {self.path}: remove that folder and run again"
             )
         code, output = self.run("sh", "-c", 'printf %s "$1" >"$2"', "sh", json.dumps({"revision": revision}), stamp)
         if code:
             raise Failure(f"{stamp}: {last(output)}")
+        return versions
 
 
 def explained(output, redis):
@@ -215,8 +217,7 @@ def _bring(params, check):
     changed = params["managed"] and (not versions or stamp(environment.path) != revision or bool(lacking))
     if changed and not check:
         names = [word for name in files for word in ("-r", os.path.join(directory, name))]
-        environment.fill([*names, *celery, *params["tools"]], revision, redis)
-        versions = environment.versions()
+        versions = environment.fill([*names, *celery, *params["tools"]], revision, redis)
     if not versions and not params["managed"]:
         raise Failure(
             f"virtualenv {environment.path} holds no working celery[redis]; "
