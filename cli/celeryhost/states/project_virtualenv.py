@@ -126,7 +126,7 @@ class Environment:
             raise Failure(f"virtualenv {self.path} is not {self.owner}'s; chown -R {self.owner} {self.path}")
 
     def fill(self, requirements, revision, redis):
-        """Install with pip, and return `versions`; the stamp goes first and comes last, so that a killed run is seen."""
+        """Install with pip; return `versions`. The stamp goes first and comes last, so that a killed run is seen."""
         stamp = os.path.join(self.path, STAMP)
         if os.path.lexists(stamp):
             os.unlink(stamp)
