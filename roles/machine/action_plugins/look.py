@@ -16,6 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 from celeryhost.compiled import kept
 from celeryhost.states.asking import ask
 
+# What of Ansible has a say in the code that Jinja makes.
+CODING = (release, str(getattr(constants, "ALLOW_EMBEDDED_TEMPLATES", "")))
+
 
 class ActionModule(ActionBase):
     """Ansible's entry point."""
@@ -30,7 +33,7 @@ class ActionModule(ActionBase):
             return result | self._added(self._ask(arguments["questions"]))
         step = self._compare if arguments.get("compare") else self._look
         home = constants.config.get_config_value("ANSIBLE_HOME")
-        with kept(f"{home}/celeryhost/{step.__name__[1:]}.compiled", release):
+        with kept(f"{home}/celeryhost/{step.__name__[1:]}.compiled", *CODING):
             return result | step(arguments["roles"])
 
     def _look(self, roles) -> dict:
