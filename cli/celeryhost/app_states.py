@@ -57,8 +57,11 @@ def source_problems(described: list[dict]) -> list[str]:
     ]
 
 
-def questions(described: list[dict]) -> dict[str, list]:
-    """What is asked before anything changes. Raises Failure for a source that can't be read."""
+def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
+    """What is asked before anything changes. Raises Failure for a source that can't be read.
+
+    With `keep` a host may note from what an answer was drawn, to be faster next time.
+    """
     asked = {"project": ["project_look", {"apps": [{key: app[key] for key in LOOKED_AT} for app in described]}]}
     for app in described:
         if app["source_kind"]:
@@ -67,6 +70,7 @@ def questions(described: list[dict]) -> dict[str, list]:
         workers = [{"settings": worker["settings"]} for worker in app["workers"]]
         part = {key: app[key] for key in LOADED} | {"workers": workers}
         known = {"app": part, "environment_file": environment, "migrations": app["migrate"]}
+        known |= {"record": f"/var/cache/celeryhost/{app['name']}.loads", "keep": keep}
         asked[f"{app['name']} loads"] = ["celery_app", known]
     return asked
 

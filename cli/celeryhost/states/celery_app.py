@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 
 from ..account import last_line, run
 from ..errors import Failure
 from ..preflight import not_installed
+from . import evidence
 from .install_files import read
 from .project_migrations import pending_of
 
@@ -17,7 +19,11 @@ ARGUMENTS = {
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "environment_file": {"type": "path"},
     "migrations": {"type": "bool", "default": False},
+    "record": {"type": "path"},
+    "keep": {"type": "bool", "default": False},
 }
+# Variables of a login, which differ with each.
+LOGIN = ("SSH_", "SUDO_", "XDG_", "DBUS_", "INVOCATION_ID", "JOURNAL_STREAM")
 
 # With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.
@@ -72,34 +78,58 @@ def bring(params, check):
     transport = bool(params["environment"])
     question = [app["app"], settings, list(app["extensions"]), params["migrations"], transport]
     try:
-        code, output = run(
-            app["user"],
-            *(python, "-c", SCRIPT, json.dumps(question)),
-            cwd=app["directory"],
-            environment=params["environment"] or variables(params["environment_file"]),
-        )
+        found, new = _answer(app, python, question, params, check)
     except (KeyError, OSError) as error:
         if check:
             return nothing
         message = f"virtualenv of app {name} is {app['virtualenv']!r}: {error}"
         raise Failure(message, fix="name one with Celery in it") from None
-    if code:
-        raise Failure(
-            f"app of app {name} is {app['app']!r}, which does not load in {app['directory']}: {last_line(output)}",
-            fix=f"try it there: {app['virtualenv']}/bin/celery -A {app['app']} report",
-        )
-    found = json.loads(output.splitlines()[-1])
     for extension in found["absent"]:
         raise Failure(not_installed(extension, app["extensions"][extension], "INSTALLED_APPS does not have it"))
     for key, close in found["near"].items():
         fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
         raise Failure(f"settings of app {name}: Celery has no setting {key!r}", fix=fix)
+    pending = pending_of(found["plan"])
+    if new and not pending:
+        evidence.save(params["record"], new)
     return {
         "changed": False,
         "transport_options": found["options"],
-        "pending": pending_of(found["plan"]),
+        "pending": pending,
         "versions": found["versions"],
     }
+
+
+def _answer(app, python, question, params, check):
+    """What SCRIPT says, or has said when all it read was as it is now; and what to keep for the next look, or None.
+
+    Raises Failure when the app does not load, KeyError without the account, OSError without the Python.
+    """
+    environment = params["environment"] or variables(params["environment_file"])
+    recorded = check and params["record"] and not params["environment"]
+    if recorded:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(LOGIN)}
+        place = [app["user"], os.path.realpath(app["directory"]), os.path.realpath(python)]
+        asked = evidence.key(SCRIPT, question, inherited, environment, place)
+        kept = evidence.load(params["record"])
+        if evidence.holds(kept, asked):
+            return kept["answer"], None
+    watched = recorded and params["keep"]
+    began = time.time_ns()
+    code, output = run(
+        app["user"],
+        *(python, "-c", evidence.WATCH + SCRIPT + evidence.TELL if watched else SCRIPT, json.dumps(question)),
+        cwd=app["directory"],
+        environment=environment,
+    )
+    if code:
+        why = f"is {app['app']!r}, which does not load in {app['directory']}: {last_line(output)}"
+        raise Failure(
+            f"app of app {app['name']} {why}",
+            fix=f"try it there: {app['virtualenv']}/bin/celery -A {app['app']} report",
+        )
+    found, told = map(json.loads, output.splitlines()[-2:] if watched else [output.splitlines()[-1], "{}"])
+    return found, evidence.record(asked, told, began, found) if watched else None
 
 
 def variables(path):

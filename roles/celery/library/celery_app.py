@@ -29,6 +29,15 @@ options:
     description: Whether to ask for Django's pending migrations, too.
     type: bool
     default: false
+  record:
+    description:
+      - Where the answer of an earlier check without O(environment) may be, with what it was drawn from. It is taken as
+        long as all of that is as it was.
+    type: path
+  keep:
+    description: Whether a check writes O(record), which is a cache.
+    type: bool
+    default: false
 author: celeryhost
 """
 
