@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import marshal
-import os
-import stat
 import sys
+
+from . import cache
 
 MOST = 2000  # templates; a run that changes nothing has about 200
 
@@ -29,8 +29,7 @@ SETTINGS = (
 def kept(path: str, *releases: str):
     """Within this, in this process, Jinja takes from the file `path` what was compiled before, and adds what is new.
 
-    `releases`: of that which has a say in the code beside Jinja and Python. A file that is broken, or that others may
-    write, is not read; one that can't be written is left.
+    `releases`: of that which has a say in the code beside Jinja and Python.
     """
     import jinja2
 
@@ -55,23 +54,11 @@ def kept(path: str, *releases: str):
     finally:
         jinja2.Environment.compile = compile_anew
     if used.keys() - known.keys():
-        _write(path, used if len(known) > MOST else known | used)
+        cache.write(path, marshal.dumps(used if len(known) > MOST else known | used))
 
 
 def _read(path: str) -> dict[bytes, bytes]:
     try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            ours = found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            return dict(marshal.load(file)) if ours else {}
-    except (OSError, ValueError, EOFError, TypeError):
+        return dict(marshal.loads(cache.read(path)))
+    except (ValueError, EOFError, TypeError):
         return {}
-
-
-def _write(path: str, codes: dict[bytes, bytes]) -> None:
-    new = f"{path}.{os.getpid()}"
-    with contextlib.suppress(OSError):
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            marshal.dump(codes, file)
-        os.replace(new, path)

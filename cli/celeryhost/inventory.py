@@ -12,6 +12,7 @@ import sys
 from collections import namedtuple
 from fnmatch import fnmatchcase
 
+from . import cache
 from .errors import FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
 
 # https://docs.ansible.com/ansible/latest/inventory_guide/intro_inventory.html#connecting-to-hosts-behavioral-inventory-parameters
@@ -142,15 +143,14 @@ def load(sources: list[str]) -> Inventory:
     state = _state(sources)
     path = _cache_path(sources)
     try:
-        with open(path, encoding="utf-8") as file:
-            cached = json.load(file)
+        cached = json.loads(cache.read(path))
         if cached["state"] == state and not (cached["dynamic"] and time() - cached["time"] > DYNAMIC_SECONDS):
             return Inventory(cached["hosts"], cached["groups"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         pass  # none yet, or of no use: it is made anew
     inventory = _reduced(_ask_ansible(sources))
     answer = {"state": state, "time": time(), "dynamic": _is_dynamic(state), **inventory._asdict()}
-    _write_private(path, json.dumps(answer))
+    cache.write(path, json.dumps(answer).encode())
     return inventory
 
 
@@ -246,19 +246,5 @@ def _reduced(listing: dict) -> Inventory:
 def _cache_path(sources: list[str]) -> str:
     from hashlib import sha256
 
-    folder = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     key = "\0".join(source if "," in source else os.path.realpath(source) for source in sources)
-    return os.path.join(folder, "celeryhost", f"inventory-{sha256(key.encode()).hexdigest()[:16]}.json")
-
-
-def _write_private(path: str, text: str) -> None:
-    """Replace the file at once, readable for its owner only; without a writable cache there is just none."""
-    import tempfile
-
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
-    except OSError:
-        pass
+    return os.path.join(cache.folder(), f"inventory-{sha256(key.encode()).hexdigest()[:16]}.json")

@@ -11,12 +11,11 @@ of which nothing else was read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import stat
-import tempfile
+
+from .. import cache
 
 MOST = 20_000  # paths
 SLACK = 2 * 10**9  # ns: what changes as shortly before it was read may change again and keep its time (FAT has 2 s)
@@ -139,25 +138,15 @@ def holds(kept: dict | None, asked: str) -> bool:
 def load(path: str) -> dict | None:
     """The record kept there; None where there is none, or one that another account could have written."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), encoding="utf-8") as file:
-            found = os.fstat(file.fileno())
-            if (found.st_mode, found.st_uid) != (stat.S_IFREG | 0o600, os.geteuid()):
-                return None
-            kept = json.load(file)
-    except (OSError, ValueError):
+        kept = json.loads(cache.read(path))
+    except ValueError:
         return None
     return kept if isinstance(kept, dict) else None
 
 
 def save(path: str, kept: dict) -> None:
-    """Put the record there as a whole; nothing where that is not possible, since it only spares time."""
-    folder = os.path.dirname(path)
-    with contextlib.suppress(OSError):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        handle, new = tempfile.mkstemp(prefix=".celeryhost-", dir=folder)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(kept, file)
-        os.replace(new, path)
+    """Put the record there."""
+    cache.write(path, json.dumps(kept).encode())
 
 
 def _stamp(path):

@@ -13,6 +13,7 @@ from ansible.utils.unsafe_proxy import wrap_var
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
+from celeryhost import cache
 from celeryhost.compiled import kept
 from celeryhost.states.asking import ask
 
@@ -32,8 +33,7 @@ class ActionModule(ActionBase):
         if "questions" in arguments:
             return result | self._added(self._ask(arguments["questions"]))
         step = self._compare if arguments.get("compare") else self._look
-        home = constants.config.get_config_value("ANSIBLE_HOME")
-        with kept(f"{home}/celeryhost/{step.__name__[1:]}.compiled", *CODING):
+        with kept(f"{cache.folder()}/{step.__name__[1:]}.compiled", *CODING):
             return result | step(arguments["roles"])
 
     def _look(self, roles) -> dict:
