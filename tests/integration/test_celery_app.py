@@ -27,7 +27,7 @@ def test_it_loads_after_its_migrations_were_listed(tmp_path, ending):
     argv = [sys.executable, "-c", celery_app.SCRIPT, question]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1].removeprefix("celeryhost: "))
     assert "[ ]  contenttypes.0001_initial" in found["plan"]
     assert found["near"]["task_acks_lat"][0] == "task_acks_late"
     assert len(found["versions"]) == 2

@@ -14,6 +14,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from celeryhost.errors import Failure
 from celeryhost.states import celery_app, evidence
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "mysite"
@@ -265,3 +266,16 @@ def test_a_project_that_does_not_load_says_so_each_time(site):
     for _ in range(2):
         with pytest.raises(celery_app.Failure, match="No module named 'nowhere'"):
             site.look()
+
+
+def test_a_project_that_talks(site):
+    with site.settings.open("a") as file:
+        file.write("import atexit, sys\nprint('hello')\natexit.register(print, 'bye')\nsys.stderr.write('no line')\n")
+    assert timeout(site.stands()) == 1
+
+
+def test_a_project_that_ends_itself(site):
+    with site.settings.open("a") as file:
+        file.write("raise SystemExit(0)\n")
+    with pytest.raises(Failure, match="app of app mysite is 'mysite', which does not load in"):
+        site.look()

@@ -63,7 +63,7 @@ try:
 except metadata.PackageNotFoundError:
     versions = None
 found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue(), "versions": versions}
-print("\\n" + json.dumps(found))
+print("\\nceleryhost:", json.dumps(found))
 """
 
 
@@ -122,14 +122,16 @@ def _answer(app, python, question, params, check):
         cwd=app["directory"],
         environment=environment,
     )
-    if code:
+    # A project may say something before it and, as it ends, behind it.
+    said = [line.partition(" ")[2] for line in output.splitlines() if line.startswith("celeryhost: ")]
+    if code or not said:
         why = f"is {app['app']!r}, which does not load in {app['directory']}: {last_line(output)}"
         raise Failure(
             f"app of app {app['name']} {why}",
             fix=f"try it there: {app['virtualenv']}/bin/celery -A {app['app']} report",
         )
-    found, told = map(json.loads, output.splitlines()[-2:] if watched else [output.splitlines()[-1], "{}"])
-    return found, evidence.record(asked, told, began, found) if watched else None
+    found, *told = map(json.loads, said)
+    return found, evidence.record(asked, *told, began, found) if watched else None
 
 
 def variables(path):

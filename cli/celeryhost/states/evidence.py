@@ -1,8 +1,8 @@
 """Whether an answer still stands: as long as all that a Python process has read for it is as it was.
 
 WATCH goes before the script that finds the answer, and TELL behind it: the process notes what it opens, lists and
-connects to (https://docs.python.org/3/library/audit_events.html) and says it in its last line. `record` makes of that
-what `holds` compares later. Where something can't be known to be unchanged there is no record, and the question is
+connects to (https://docs.python.org/3/library/audit_events.html) and says it in a line of its own. `record` makes of
+that what `holds` compares later. Where something can't be known to be unchanged there is no record, and the question is
 asked anew. What the process says is believed for its own answer only: its paths are looked at, never opened.
 
 Not seen are the clock, what a library in C reads by itself, and a file that was looked for, but not opened, in a folder
@@ -87,9 +87,9 @@ _told = _watch()
 """
 TELL = """
 try:
-    print(json.dumps(_told()))
+    print("celeryhost:", json.dumps(_told()))
 except Exception:  # then nothing is kept
-    print("{}")
+    print("celeryhost: {}")
 """
 
 
