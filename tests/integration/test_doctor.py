@@ -369,28 +369,27 @@ def test_worker_and_queue(stack):
 
 
 def test_queue_that_nothing_takes_from(stack):
-    """The pool's process is frozen; then the worker itself, and beat."""
+    """The pool's process is frozen, between two tasks; then the worker itself. Beat is first, for it sends tasks."""
     main, beat = stack.daemon.pid("mysite-worker"), stack.daemon.pid("mysite-beat")
-    frozen = [main, beat]
     [child] = map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())
-    sent = send(stack, "app.tasks.debug_task")  # tasks of an earlier test come before it
-    wait_for(lambda: f"[{sent.id}] succeeded" in read(stack.logs / "worker.log"))
-    os.kill(child, signal.SIGSTOP)
+    os.kill(beat, signal.SIGSTOP)
     try:
+        sent = send(stack, "app.tasks.debug_task")  # tasks of an earlier test, and beat's, come before it
+        wait_for(lambda: f"[{sent.id}] succeeded" in read(stack.logs / "worker.log"))
+        os.kill(child, signal.SIGSTOP)
         for _ in range(9):
             send(stack, "app.tasks.debug_task")
         lines = stack.look()
         lines("worker", "ok")
         lines("queue", "FAIL", "tasks stay PENDING", "the worker is RUNNING and takes none")
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        os.kill(main, signal.SIGSTOP)
         lines = stack.look()
         lines("programs", "ok", "2 running")
         lines("worker", "FAIL", "Error: No nodes replied within time constraint", "its main process hangs")
         lines("queue", "FAIL", "tasks stay PENDING", "no worker answers")
         lines("beat", "FAIL", "beat has stopped: no periodic task is executed", "SIGSTOP")
     finally:
-        for pid in [child, *frozen]:
+        for pid in (child, main, beat):
             os.kill(pid, signal.SIGCONT)
     client = stack.server.client()
     wait_for(lambda: not client.llen("celery"))
