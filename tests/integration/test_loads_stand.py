@@ -125,8 +125,8 @@ CHANGES = {
     "a module before another": (lambda s: (s.project / "helper.py").write_text("TIMEOUT = 6\n"), 6),
     "a package": (lambda s: (s.packages / "helper.py").write_text("TIMEOUT = 80\n"), 80),
     "a package touched": (lambda s: os.utime(s.packages / "helper.py"), 1),
-    "a module that Python itself imports": (
-        lambda s: (s.packages / "sitecustomize.py").write_text("import os\nos.environ['TIMEOUT'] = '9'\n"),
+    "what Python itself runs as it starts": (
+        lambda s: (s.packages / "more.pth").write_text("import os; os.environ['TIMEOUT'] = '9'\n"),
         9,
     ),
     "the environment": (lambda s: s.env.write_text(s.env.read_text() + "TIMEOUT='10'\n"), 10),
