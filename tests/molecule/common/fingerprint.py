@@ -2,6 +2,7 @@
 """Runs on a host: `save` remembers its files, packages and processes, `compare` prints the differences since and fails.
 
 Of folders that running programs write to, and that apt writes to when it only looks, only the subfolders count.
+What SQLite keeps beside a database while somebody has it open comes and goes with each of the project's tasks.
 """
 
 import difflib
@@ -14,6 +15,7 @@ from pathlib import Path
 SAVED = Path("/run/fingerprint")
 IGNORED = {"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", "/root/.ansible"}
 BUSY = ("/var/cache/apt", "/var/log", "/var/lib/mysite", "/var/lib/redis", "/var/lib/systemd")
+PASSING = ("-wal", "-shm", "-journal")
 
 
 def files():
@@ -21,6 +23,8 @@ def files():
         names[:] = [name for name in names if os.path.join(folder, name) not in IGNORED]
         busy = folder.startswith(BUSY)
         for path in (os.path.join(folder, name) for name in names + ([] if busy else leaves)):
+            if path.endswith(PASSING):
+                continue
             entry = os.lstat(path)
             written = "" if os.path.isdir(path) else f"{entry.st_size} {entry.st_mtime_ns}"
             yield f"{path} {entry.st_mode:o} {entry.st_uid}:{entry.st_gid} {written}"
