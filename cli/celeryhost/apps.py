@@ -345,12 +345,12 @@ def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
     }
 
 
-def proof(apps: list[dict], tasks: list[dict], beats: list[dict]) -> list[str]:
+def proof(apps: list[dict], tasks: dict[str, dict], beats: list[dict]) -> list[str]:
     """Lines that say what the last checks of each app have shown, from the results of role celery's tasks."""
     lines = []
-    for app, task, beat in zip(apps, tasks, beats, strict=True):
-        if task.get("stdout"):
-            ran = json.loads(task["stdout"])
+    for app, beat in zip(apps, beats, strict=True):
+        if app["name"] in tasks:
+            ran = json.loads(tasks[app["name"]]["stdout"])
             result = ran["remark"] or f"returned {json.dumps(ran['result'])}"
             lines.append(f"{app['name']}: task {ran['task']}, {ran['seconds']:.1f} s: {result}")
         if app["beat"]:

@@ -124,7 +124,7 @@ def message(entry: dict) -> dict:
 def fire(beat: Beat, entry: dict, timeout: float) -> dict:
     """Send an entry's task now and wait for the result, as tasks.run does; beat's own reckoning stays as it was."""
     sent = message(entry)
-    return tasks.send(beat.runner, sent["task"], sent["args"], sent["kwargs"], timeout, sent["options"])
+    return tasks.send(beat.runner, sent["task"], sent["args"], sent["kwargs"], timeout, sending=sent["options"])
 
 
 def parse(text: str) -> dict:

@@ -11,6 +11,7 @@ Needs Python 3.8 and Celery 5.2 or later. The request, one JSON object on stdin:
     args      list, kwargs: object; what the task gets
     sending   options of apply_async; may be left out
     timeout   seconds until a worker must have answered and the result be there
+    starting  whether a worker may take all that time to answer, because it is about to start; may be left out
     options   {"broker": …, "result_backend": …}, what the worker's command line overrides; may be left out
     settings  the worker's settings after `--`; may be left out
 
@@ -32,7 +33,7 @@ import traceback
 ERRORS = ("project", "broker", "silent", "unknown", "arguments", "failed", "timeout", "backend")
 DEFAULT_TASK = "celery.accumulate"
 NO_RESULT = "a worker ran it and stored no result: ignore_result is set, or its result backend is another one"
-REPLY_SECONDS = 10  # a worker that starts, or a small board, needs some
+REPLY_SECONDS = 10  # a small board needs some
 
 
 class Refusal(Exception):
@@ -57,7 +58,8 @@ def answer(request: dict) -> dict:
     app = load(request)
     reach_broker(app)
     end = time.monotonic() + request["timeout"]
-    workers = registered(app, min(REPLY_SECONDS, request["timeout"]), 1)
+    patience = request["timeout"] if request.get("starting") else min(REPLY_SECONDS, request["timeout"])
+    workers = first_to_answer(app, patience)
     name, options = request["task"], request.get("sending") or {}
     if name is None:
         name = DEFAULT_TASK
@@ -141,6 +143,19 @@ def registered(app, timeout: float, limit) -> dict:
     if not found:
         raise Refusal("silent", f"no worker answered within {timeout:g} s")
     return found
+
+
+def first_to_answer(app, seconds: float) -> dict:
+    """`registered`, of one worker: asked again and again, for one that is about to start hears nothing."""
+    began = time.monotonic()
+    while True:
+        gone = time.monotonic() - began
+        wait = max(1, gone / 2)  # a slow one must be able to answer within it
+        try:
+            return registered(app, max(0.1, min(wait, seconds - gone)), 1)
+        except Refusal:
+            if gone + wait >= seconds:
+                raise Refusal("silent", f"no worker answered within {seconds:g} s") from None
 
 
 def queue_of(app, worker: str) -> str:

@@ -33,21 +33,22 @@ MEANING = {
 }
 
 
-def run(target, name: str | None, args: list, kwargs: dict, timeout: float, app: str | None = None) -> dict:
+def run(
+    target, name: str | None, args: list, kwargs: dict, timeout: float, app: str | None = None, starting: bool = False
+) -> dict:
     """Send the task and wait for its result; what task_script.py answers, see there. `timeout` in seconds.
 
-    `name` None stands for a task that every worker has; `app` chooses among several on this host.
+    `name` None stands for a task that every worker has; `app` chooses among several on this host. A worker that is
+    `starting` may take all of that time to answer.
     Raises Failure: UNKNOWN, DENIED, FAILED (it raised), TIMEOUT, DOWN (no broker, no worker), USAGE (arguments).
     """
     worker = find_worker(conffile.load(target.config or locate.default_config()), app)
-    return send(worker, name, args, kwargs, timeout)
+    return send(worker, name, args, kwargs, timeout, starting=starting)
 
 
-def send(
-    worker: Worker, name: str | None, args: list, kwargs: dict, timeout: float, sending: dict | None = None
-) -> dict:
-    """`run`, by a Worker that is known (a beat will do); `sending`: options of apply_async."""
-    request = {"task": name, "args": args, "kwargs": kwargs, "timeout": timeout, "sending": sending}
+def send(worker: Worker, name: str | None, args: list, kwargs: dict, timeout: float, **more) -> dict:
+    """`run`, by a Worker that is known (a beat will do); `more` of the request, such as `sending`."""
+    request = {"task": name, "args": args, "kwargs": kwargs, "timeout": timeout, **more}
     found = ask(worker, request, timeout + START_SECONDS, task_script)
     if "error" not in found:
         return found

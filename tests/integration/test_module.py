@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from celeryhost.errors import OK, STARTING
+from conftest import wait_for
 from test_install import OWN, Installer, section
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,3 +192,23 @@ def test_secrets_are_in_no_output(module):
         assert SECRET not in module.said + json.dumps(result)
         assert "odd-old-value" not in module.said + json.dumps(result)
     assert module.path.read_text() == new
+
+
+def test_commands_run_while_programs_are_waited_for(module):
+    worker = section("mysite-worker", startsecs=2)
+    state = [sys.executable, "-m", "celeryhost", "-c", module.config, "status", "mysite-worker"]
+    commands = {"state": state, "failing": ["sh", "-c", "echo no >&2; exit 3"]}
+    assert "meanwhile" not in module(worker, "--check", meanwhile=commands)
+    found = module(worker, meanwhile=commands)["meanwhile"]
+    assert found["state"]["rc"] == STARTING, found
+    assert found["failing"] == {"rc": 3, "stdout": "", "stderr": "no\n"}
+    again = module(worker, meanwhile=commands)
+    assert (again["changed"], again["meanwhile"]["state"]["rc"]) == (False, OK)
+
+
+def test_a_program_that_fails_ends_the_commands(module):
+    pid = module.folder / "pid"
+    commands = {"long": ["sh", "-c", f"sleep 1000 & echo $! >{pid}; wait"]}
+    result = module(section("mysite-worker", "false", startsecs=1, startretries=0), meanwhile=commands)
+    assert result["failed"] and "mysite-worker: fatal: " in result["msg"]
+    wait_for(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -184,6 +185,17 @@ def test_no_worker_answers(shop):
     shop.program()
     done = shop.run("shop.add", "1", "--timeout", "2")
     failed(done, errors.DOWN, "no worker answered within 2 s; see celeryhost status")
+
+
+def test_a_worker_that_starts_meanwhile_answers(shop):
+    """What is asked of workers reaches only those that listen already."""
+    shop.program().start()
+    shop.daemon.run("stop", "shop-worker")
+    starting = threading.Timer(4, shop.daemon.run, ("start", "shop-worker"))
+    starting.start()
+    done = shop.run("shop.add", "1", "--starting", "--timeout", "60")
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+    starting.join()
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,17 @@ def test_what_cannot_be_answered_is_told_beside_the_other_answers(tmp_path):
     assert answers["one"]["changed"]
 
 
+def test_the_parts_of_an_argument_have_their_defaults_and_are_checked(installed, tmp_path):
+    asked = {"state": "supervisor_programs", "check": False}
+    config = str(tmp_path / "supervisord.conf")
+    file = {"path": str(tmp_path / "a.conf")}
+    said = installed({}, **asked, arguments={"config": config, "files": [file]})
+    assert said["msg"].endswith("a.conf' and no content; give it both")
+    said = installed({}, **asked, arguments={"config": config, "files": [file | {"contents": ""}]})
+    assert said["msg"] == "supervisor_programs has no argument contents"
+    assert not (tmp_path / "a.conf").exists()
+
+
 def test_a_number_may_come_as_text(tmp_path):
     """As ansible-core before 2.19 writes it."""
     nobody = {"port": "1", "timeout": "5", "config_file": str(tmp_path / "redis.conf")}

@@ -35,9 +35,10 @@ class JSONObject(click.ParamType):
 @click.option("--kwargs", type=JSONObject(), default="{}", help="Keyword arguments, a JSON object.")
 @click.option("--app", help="The app, where a host has several.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Seconds to wait.")
+@click.option("--starting", is_flag=True, help="A worker is about to start: give it all of that time to answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 @click.pass_obj
-def run(target, task, args, kwargs, app, timeout, as_json):
+def run(target, task, args, kwargs, app, timeout, starting, as_json):
     """Send a task to the workers by its name, wait, and print its result: proof that all of it works.
 
     An argument is JSON where it is JSON (1, true, '[1, 2]'), else a string. Without TASK, a task that every worker has
@@ -45,10 +46,10 @@ def run(target, task, args, kwargs, app, timeout, as_json):
     """
     if is_remote(target):
         words = ["run", f"--timeout={timeout}", f"--kwargs={json.dumps(kwargs)}", *([f"--app={app}"] if app else [])]
-        words += ["--", *([task] if task else []), *args]
+        words += [*(["--starting"] if starting else []), "--", *([task] if task else []), *args]
         longest = timeout + tasks.START_SECONDS + 10
         return merged(target, words, lambda host, data: _show(data, host), as_json, VERSION, longest)
-    found = tasks.run(target, task, [tasks.value(arg) for arg in args], kwargs, timeout, app)
+    found = tasks.run(target, task, [tasks.value(arg) for arg in args], kwargs, timeout, app, starting)
     if as_json:
         print(json.dumps({"version": VERSION, **found}))
     else:

@@ -38,9 +38,16 @@ def bring(action, state: str, arguments: dict, task_vars) -> dict:
     if not action._task.async_val:
         found = ask(action, state=state, arguments=arguments, check=action._task.check_mode)
         if found:
-            secret = {key for key, argument in look.STATES[state].ARGUMENTS.items() if argument.get("no_log")}
-            return remove_values(found, {text for key in secret for text in _texts(arguments.get(key))})
+            return remove_values(found, _secrets(look.STATES[state], arguments))
     return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=action._task.async_val)
+
+
+def _secrets(state, arguments) -> set[str]:
+    """What of the arguments appears in no output."""
+    if hasattr(state, "veiled"):
+        return state.veiled(arguments)
+    hidden = [key for key, argument in state.ARGUMENTS.items() if argument.get("no_log")]
+    return {text for key in hidden for text in _texts(arguments.get(key))}
 
 
 def _texts(value):

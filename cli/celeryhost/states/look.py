@@ -110,16 +110,21 @@ def _untouched(folder) -> bool:
 
 
 def _params(name, given) -> dict:
-    arguments = STATES[name].ARGUMENTS
+    return _whole(given, STATES[name].ARGUMENTS, name)
+
+
+def _whole(given, arguments, name) -> dict:
     if unknown := given.keys() - arguments.keys():
         raise Failure(f"{name} has no argument {', '.join(sorted(unknown))}")
-    return {key: _typed(given.get(key, argument.get("default")), argument) for key, argument in arguments.items()}
+    return {key: _typed(given.get(key, argument.get("default")), argument, name) for key, argument in arguments.items()}
 
 
-def _typed(value, argument):
+def _typed(value, argument, name):
     """`value` in the type that Ansible would give it: before ansible-core 2.19 a template makes a text of a number."""
-    if isinstance(value, str) and argument["type"] == "int":
-        return int(value)
+    if isinstance(value, str) and argument["type"] in ("int", "float"):
+        return {"int": int, "float": float}[argument["type"]](value)
     if isinstance(value, str) and argument["type"] == "bool":
         return value.lower() in ("true", "yes", "on", "1")
+    if value and "options" in argument:
+        return [_whole(each, argument["options"], name) for each in value]
     return value

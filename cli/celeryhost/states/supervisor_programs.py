@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from .. import apply as engine
@@ -20,6 +21,7 @@ ARGUMENTS = {
     "config": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
     "started": {"type": "raw", "default": True},
     "timeout": {"type": "float"},
+    "meanwhile": {"type": "dict", "default": {}},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "raw", "default": "0600"},
@@ -35,10 +37,18 @@ def files_of(params):
     return params.get("files") or [params]
 
 
+def veiled(params):
+    """What appears in no output. The texts as a whole do: a diff is made of them."""
+    return set().union(*(conffile.secrets(file.get("content") or "") for file in files_of(params)))
+
+
 def bring(params, check):
     """The result of the module; raises Failure."""
     own = params["owner"], params["group"], octal(params["mode"])
     given = files_of(params)
+    for each in given:
+        if not each["path"] or (each["state"] == "present" and each["content"] is None):
+            raise Failure(f"a file to install has path {each['path']!r} and no content", USAGE, "give it both")
     files = [engine.File(each["path"], each["content"] if each["state"] == "present" else None, *own) for each in given]
     result = {"changed": False, "restarted": {}, "warnings": [], "plan": engine.as_dict(engine.Plan([])), "diff": []}
     if check and not os.path.exists(params["config"]):
@@ -67,16 +77,45 @@ def bring(params, check):
                 for event in engine.apply(supervisor, plan, params["timeout"], wait=False):
                     last[event.program] = event
                 plans.append(plan)
-            for event in engine.settle(supervisor, plans, params["timeout"]):
-                last[event.program] = event
-                if event.kind == "running" and event.pid != old.get(event.program):
-                    result["restarted"][event.program] = [old.get(event.program, 0), event.pid]
+            with beside(params["meanwhile"]) as commands:
+                for event in engine.settle(supervisor, plans, params["timeout"]):
+                    last[event.program] = event
+                    if event.kind == "running" and event.pid != old.get(event.program):
+                        result["restarted"][event.program] = [old.get(event.program, 0), event.pid]
+                failed = [event for event in last.values() if lifecycle.KINDS[event.kind] != OK]
+                if failed:
+                    raise Failure("\n".join(f"{event.program}: {event.kind}: {event.text}" for event in failed))
+                result["meanwhile"] = {name: outcome(process) for name, process in commands.items()}
         except Failure as failure:
             raise unfinished(str(failure), result) from None
-    failed = [event for event in last.values() if lifecycle.KINDS[event.kind] != OK]
-    if failed:
-        raise unfinished("\n".join(f"{event.program}: {event.kind}: {event.text}" for event in failed), result)
     return result
+
+
+@contextlib.contextmanager
+def beside(commands):
+    """{name: process} of the commands; none of them, and of what they started, outlives a failure of what is done
+    meanwhile."""
+    import signal
+    import subprocess
+
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    begun = {}
+    try:
+        for name, words in commands.items():
+            begun[name] = subprocess.Popen(words, **pipes, text=True, start_new_session=True)
+        yield begun
+    except BaseException:
+        for process in begun.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+        raise
+
+
+def outcome(process):
+    """What Ansible says of a command, once it has ended."""
+    stdout, stderr = process.communicate()
+    return {"rc": process.returncode, "stdout": stdout, "stderr": stderr}
 
 
 def unfinished(text, result):

@@ -51,6 +51,12 @@ options:
   timeout:
     description: Seconds for all programs together. By default each has its C(stopwaitsecs) and C(startsecs) and more.
     type: float
+  meanwhile:
+    description:
+      - Commands, each a list of words under a name, that are run once all programs are told to start and while they are
+        waited for. They are ended when a program does not come up; their own failure is none of the task's.
+    type: dict
+    default: {}
   owner:
     description: Owner of the file.
     type: str
@@ -99,6 +105,11 @@ restarted:
   type: dict
   returned: success, and when a program did not come up
   sample: {mysite-worker: [412, 598]}
+meanwhile:
+  description: For each command of O(meanwhile) its C(rc), C(stdout) and C(stderr).
+  type: dict
+  returned: success, but in check mode
+  sample: {mysite: {rc: 0, stdout: "5\n", stderr: ""}}
 """
 
 
@@ -108,11 +119,10 @@ def unveiled(module):
     Ansible would strike out a whole text wherever it appears, so the diff too.
     """
     given = copy.deepcopy(module.params)
+    module.no_log_values.update(supervisor_programs.veiled(given))
     for file in supervisor_programs.files_of(module.params):
-        text = file["content"] if file["state"] == "present" else None
         module.no_log_values.discard(file["content"])
-        module.no_log_values.update(conffile.secrets(text or ""))
-        file["content"] = text and conffile.MASK
+        file["content"] = file["content"] and conffile.MASK
     return given
 
 
