@@ -35,11 +35,11 @@ def bring(action, state: str, arguments: dict, task_vars) -> dict:
     """What Ansible's module `state` returns."""
     from ansible.module_utils.common.parameters import remove_values
 
-    if not action._task.async_val:
-        found = ask(action, state=state, arguments=arguments, check=action._task.check_mode)
-        if found:
-            return remove_values(found, _secrets(look.STATES[state], arguments))
-    return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=action._task.async_val)
+    seconds = action._task.async_val
+    found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
+    if found:
+        return remove_values(found, _secrets(look.STATES[state], arguments))
+    return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=seconds)
 
 
 def _secrets(state, arguments) -> set[str]:

@@ -16,6 +16,7 @@ from ..errors import Failure
 from . import (
     background_job,
     celery_app,
+    host_command,
     install_files,
     left_apps,
     machine_facts,
@@ -36,8 +37,9 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, celery_app, install_files, left_apps, machine_facts, owned_paths, password_file),
-        *(project_folder, project_git, project_look, project_migrations, project_virtualenv, redis_server),
+        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts, owned_paths),
+        *(password_file, project_folder, project_git, project_look, project_migrations, project_virtualenv),
+        redis_server,
         *(standing, status, supervisor_programs, supervisord),
     )
 }
@@ -63,13 +65,15 @@ def digest(folder: str) -> str:
 
 
 def main() -> None:
-    """Answer the questions on stdin, or bring about the state asked for there, if this package is the one that they
-    name, and as it was installed; else say {}.
+    """Answer the questions on stdin, or bring about the state asked for there, in the background if it names the
+    `seconds` for that, if this package is the one that they name, and as it was installed; else say {}.
     """
     asked = json.load(sys.stdin)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if not _untouched(here) or digest(here) != asked["package"]:
         said = {}
+    elif asked.get("seconds"):
+        said = background_job.begin(lambda: _bring(asked["state"], asked["arguments"], False), asked["seconds"])
     elif "state" in asked:
         said = _bring(asked["state"], asked["arguments"], asked["check"])
     else:

@@ -15,6 +15,8 @@ from celeryhost.states.asking import bring
 class ActionModule(ActionBase):
     """Ansible's entry point."""
 
+    _supports_async = True
+
     def run(self, tmp=None, task_vars=None):
         """What the module returns."""
         result = super().run(tmp, task_vars)
