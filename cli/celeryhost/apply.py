@@ -80,14 +80,9 @@ def plan(supervisor, patterns=()) -> Plan:
     return Plan(changes, sorted(chosen - set(actions)), sorted(set(actions) - chosen))
 
 
-def plan_file(supervisor, config: str, file: File, mend=True, lenient: bool = False) -> Plan:
-    """plan_files for one."""
-    return plan_files(supervisor, config, [file], mend, lenient)[0]
-
-
 def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: bool = False) -> list[Plan]:
-    """What storing each file, alone, and bringing supervisord to it would do. Only its own programs, old and new, are
-    touched.
+    """What storing each file, after those before it, and bringing supervisord to it would do. Only its own programs,
+    old and new, are touched.
 
     `mend`: whether unchanged ones that should run and do not are started, or the names of those. `lenient`, for a look
     ahead: users, folders, even a Supervisor that do not exist yet are taken for granted, and named in `warnings`.
@@ -101,14 +96,13 @@ def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: b
             raise
         down = failure
     try:
-        now, *others, warnings = conffile.check(config, {file.path: file.text for file in files}, pid, lenient)
+        *readings, warnings = conffile.check(config, {file.path: file.text for file in files}, pid, lenient)
     except Failure as failure:
         if failure.code != DOWN or not lenient:
             raise
         return [plan_ahead(file, failure) for file in files]
-    return [
-        _plan_one(supervisor, file, now, then, warnings, down, mend) for file, then in zip(files, others, strict=True)
-    ]
+    steps = zip(files, readings[:-1], readings[1:], strict=True)
+    return [_plan_one(supervisor, file, now, then, warnings, down, mend) for file, now, then in steps]
 
 
 def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:

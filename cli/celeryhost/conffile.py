@@ -56,16 +56,16 @@ def load(config: str, pid: int | None = None) -> dict[str, Program]:
 
 
 def check(config: str, texts: dict[str, str | None], pid: int | None = None, lenient: bool = False):
-    """Whether supervisord would read its files with each of `texts` at its path (None: no file there), the others as
-    they are.
+    """Whether supervisord would read its files with each of `texts` at its path (None: no file there), those before it
+    at theirs, and the others as they are.
 
-    Returns the Readings of the files as they are and as they would be with each, and what `lenient` took for granted:
-    users and folders that do not exist. Raises Failure (USAGE) naming file, section, value and fix; also for what
-    supervisord takes silently and does not do as meant: a section that another file has too, `%s`, a file that no
-    include matches.
+    Returns the Readings of the files as they are and as they would be from each on, and what `lenient` took for
+    granted: users and folders that do not exist. Raises Failure (USAGE) naming file, section, value and fix; also for
+    what supervisord takes silently and does not do as meant: a section that another file has too, `%s`, a file that
+    no include matches.
     """
-    variants = [{"path": path, "text": text} for path, text in texts.items()]
-    readings, assumed = read(config, [{}, *variants], pid, lenient)
+    steps = list(texts.items())
+    readings, assumed = read(config, [steps[:count] for count in range(len(steps) + 1)], pid, lenient)
     for (path, text), then in zip(texts.items(), readings[1:], strict=True):
         if then.failure:
             raise then.failure
@@ -74,7 +74,7 @@ def check(config: str, texts: dict[str, str | None], pid: int | None = None, len
     return *readings, assumed
 
 
-def read(config: str, variants: list[dict], pid: int | None = None, lenient: bool = False):
+def read(config: str, variants: list[list], pid: int | None = None, lenient: bool = False):
     """Readings of the files, one for each variant (conffile_reader.py), and what `lenient` took for granted.
 
     `pid` is the running supervisord's: its Python and environment are used, else those of the one installed here.
@@ -115,7 +115,7 @@ def read(config: str, variants: list[dict], pid: int | None = None, lenient: boo
                 file for file, names in found["sections"].items() for name in names if f"[{name}] " in found["error"]
             ]
             inherited = found["error"] == answer["readings"][0]["error"]
-            file = (named or [config if inherited else variant.get("path", config)])[0]
+            file = (named or [config if inherited or not variant else variant[-1][0]])[0]
             failure = explain(found["error"], file, found["option"])
         fields = (found[name] for name in ("groups", "sections", "included", "unreadable"))
         readings.append(Reading(failure, *fields))

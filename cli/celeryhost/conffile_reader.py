@@ -1,9 +1,9 @@
 """What supervisord would read, told by supervisord's own parser.
 
 conffile.py runs this source with supervisord's Python and environment, so it imports nothing of celeryhost, and keeps
-to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [{"path": …, "text": …}…]}`; a variant is
-the disk with `path` holding `text` (null: absent), or, empty, the disk as it is. stdout: `{"readings": [{"error",
-"option", "groups", "sections", "included", "unreadable"}…], "assumed": […]}`. Values may be secret and go nowhere else.
+to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [[[PATH, TEXT]…]…]}`; a variant is the
+disk with other texts (null: absent) in files, and is about the last of them. stdout: `{"readings": [{"error", "option",
+"groups", "sections", "included", "unreadable"}…], "assumed": […]}`. Values may be secret and go nowhere else.
 """
 
 import configparser
@@ -30,25 +30,26 @@ class File(io.StringIO):
 
 
 class Disk:
-    """The files as supervisord finds them, with one path holding something else."""
+    """The files as supervisord finds them, but with `texts`, [path, text]; `path` is the last of those."""
 
-    def __init__(self, path, text):
-        self.path = path and canonical(path)
-        self.text = text
+    def __init__(self, texts):
+        self.texts = {canonical(path): text for path, text in texts}
+        self.path = canonical(texts[-1][0]) if texts else None
         self.sections = {}
         self.unreadable = []
 
     def glob(self, pattern):
-        """As glob.glob, with the replaced path there or not."""
-        found = [name for name in glob(pattern) if canonical(name) != self.path]
-        if self.text is not None and matches(self.path, canonical(pattern)):
-            found.append(os.path.join(os.path.dirname(pattern), os.path.basename(self.path)))
+        """As glob.glob, with each replaced path there or not."""
+        found = [name for name in glob(pattern) if canonical(name) not in self.texts]
+        for path, text in self.texts.items():
+            if text is not None and matches(path, canonical(pattern)):
+                found.append(os.path.join(os.path.dirname(pattern), os.path.basename(path)))
         return found
 
     def open(self, name, *args, **kwargs):
-        """As open, with the replaced path's own text; notes the sections of each file."""
-        text = self.text
-        if text is None or canonical(name) != self.path:
+        """As open, with the text of each replaced path; notes the sections of each file."""
+        text = self.texts.get(canonical(name))
+        if text is None:
             try:
                 with open(name, *args, **kwargs) as file:
                     text = file.read()
@@ -72,11 +73,11 @@ def matches(path, pattern):
     return len(parts) == len(patterns) and not hidden and all(map(fnmatchcase, parts, patterns))
 
 
-def read(main, path=None, text=None):
+def read(main, texts):
     """One variant's reading."""
     from supervisor import options
 
-    disk = Disk(path, text)
+    disk = Disk(texts)
     configparser.open = disk.open
     options.glob = types.SimpleNamespace(glob=disk.glob)
     reader = options.ServerOptions()
@@ -85,7 +86,7 @@ def read(main, path=None, text=None):
     parsers = remember(reader)
     answer = {"error": None, "option": None, "groups": {}}
     try:
-        mine = own_sections(options.UnhosedConfigParser(strict=True), disk) if text is not None else ()
+        mine = own_sections(options.UnhosedConfigParser(strict=True), disk) if disk.texts.get(disk.path) else ()
         reader.process_config(do_usage=False)
         for section in mine:
             find_rivals(section, reader, disk)
@@ -165,8 +166,8 @@ def plain(value):
 
 
 def own_sections(strict, disk):
-    """The sections of the replaced file that define something: each once, with each option once and no bare %."""
-    strict.read_file(File(disk.path, disk.text))
+    """The sections of the file in question that define something: each once, with each option once and no bare %."""
+    strict.read_file(File(disk.path, disk.texts[disk.path]))
     found = [section for section in strict.sections() if section.startswith(PROGRAMS)]
     for section in found:
         for option, value in strict.items(section):
@@ -201,7 +202,7 @@ def main():
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
     assumed = be_lenient() if request["lenient"] else []
-    readings = [read(request["main"], **variant) for variant in request["variants"]]
+    readings = [read(request["main"], variant) for variant in request["variants"]]
     json.dump({"readings": readings, "assumed": list(dict.fromkeys(assumed))}, sys.stdout)
 
 

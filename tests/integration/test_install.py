@@ -24,7 +24,7 @@ from celeryhost import apply, locate, rpc
 path, text, owner, group, config = sys.argv[1:]
 supervisor = rpc.Supervisor(locate.find(config))
 with apply.exclusive(config):
-    plan = apply.plan_file(supervisor, config, apply.File(path, text, owner, group))
+    [plan] = apply.plan_files(supervisor, config, [apply.File(path, text, owner, group)])
     list(apply.apply(supervisor, plan))
 """
 
@@ -43,7 +43,8 @@ class Installer:
         self.path = daemon.folder / "conf.d/mysite-celery.conf"
 
     def plan(self, text: str | None, mend=True, lenient=False) -> engine.Plan:
-        return engine.plan_file(self.daemon.rpc, self.config, engine.File(str(self.path), text, *OWN), mend, lenient)
+        file = engine.File(str(self.path), text, *OWN)
+        return engine.plan_files(self.daemon.rpc, self.config, [file], mend, lenient)[0]
 
     def __call__(self, text: str | None, mend=True) -> engine.Plan:
         """Do it, and see that all went well."""

@@ -212,3 +212,25 @@ def test_a_program_that_fails_ends_the_commands(module):
     result = module(section("mysite-worker", "false", startsecs=1, startretries=0), meanwhile=commands)
     assert result["failed"] and "mysite-worker: fatal: " in result["msg"]
     wait_for(lambda: not Path(f"/proc/{pid.read_text().strip()}").exists())
+
+
+def test_several_files_are_planned_one_after_the_other(module):
+    """A program may go from one to the next; where one is refused, none is touched."""
+    own = dict(zip(("owner", "group"), OWN, strict=True)) | {"path": None, "content": None}
+    other = module.path.with_name("other.conf")
+
+    def install(first, second):
+        files = [{"path": str(module.path), "content": first}, {"path": str(other), "content": second}]
+        return module("", files=files, **own)
+
+    one, two, three = (section(name) for name in ("one", "two", "three"))
+    assert set(install(one + two, three)["restarted"]) == {"one", "two", "three"}
+    pids = module.pids
+    assert set(install(one, two + three)["restarted"]) == {"two"}
+    assert {name: pid for name, pid in module.pids.items() if name != "two"} == {
+        name: pid for name, pid in pids.items() if name != "two"
+    }
+    pids = module.pids
+    refused = install(one + section("four"), two + section("three", user="nobody-here"))
+    assert "there is no user nobody-here" in refused["msg"]
+    assert (module.path.read_text(), module.pids) == (one, pids)

@@ -1,9 +1,12 @@
-"""The wait for what Ansible does in the background."""
+"""Jobs in the background: how one is begun, and the wait for its result."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import threading
+import time
 
 import pytest
 from celeryhost.errors import Failure
@@ -50,3 +53,41 @@ def test_it_waits_for_the_end(job):
     job.write_text(json.dumps(BEGUN))
     threading.Timer(0.3, job.write_text, [json.dumps({"changed": False, "rc": 100})]).start()
     assert wait(job, 30)["rc"] == 100
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(background_job, "FOLDER", str(tmp_path))
+    return background_job.begin
+
+
+def test_a_job_goes_on_by_itself(begin, tmp_path):
+    def work():
+        time.sleep(1)
+        return {"changed": True, "session": os.getsid(0), "input": os.read(0, 1).decode()}
+
+    said = begin(work, 60)
+    assert (said["started"], said["finished"]) == (True, False)
+    assert said["results_file"].startswith(str(tmp_path))
+    assert os.stat(said["results_file"]).st_mode & 0o777 == 0o600
+    assert not background_job.bring({"path": said["results_file"], "seconds": 0}, check=False)["finished"]
+    result = background_job.bring({"path": said["results_file"], "seconds": 30}, check=False)
+    assert (result["changed"], result["input"]) == (True, "")
+    assert result["session"] != os.getsid(0), "a connection that ends takes its session along"
+    assert os.stat(said["results_file"]).st_mode & 0o777 == 0o600
+
+
+def test_a_job_is_ended_with_what_it_has_started(begin, tmp_path):
+    def work():
+        try:
+            subprocess.run(["sh", "-c", f"sleep 1000 & echo $! >{tmp_path}/pid; wait"])
+        except Exception:  # as the work may have it
+            return {"changed": False}
+
+    job = begin(work, 1)["results_file"]
+    result = background_job.bring({"path": job, "seconds": 30}, check=False)
+    assert (result["failed"], result["msg"]) == (True, "not done after 1 s, and ended")
+    end = time.monotonic() + 10
+    while os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}"):
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -1,8 +1,8 @@
-"""Jobs that go on in the background on a host: their beginning, and the wait for one, which begins nothing.
+"""Jobs that go on in the background on a host: how one is begun, and the wait for its result.
 
-They are as Ansible's async has them (https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_async.html), whose
-async_wrapper has a file for each, which says `started` until it is what the module has returned. But to begin one costs
-Ansible three times as much, for it has to bring the module and that wrapper over, and so does asking again and again.
+They are as Ansible's own (https://docs.ansible.com/ansible/latest/playbook_guide/playbooks_async.html): a file for each
+says `started` until it is what the module has returned. To begin one costs Ansible three times as much, for it brings
+the module and a wrapper over, and to wait costs it a task each time that it asks.
 """
 
 from __future__ import annotations

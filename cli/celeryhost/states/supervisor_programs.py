@@ -67,16 +67,15 @@ def bring(params, check):
             failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
             result["changed"] |= any(process.group in plan.mend for process in failing)
         return result
-    last, plans, old = {}, [], {}
+    last = {}
     with engine.exclusive(params["config"]):
         try:
-            for file in files:
-                plan = engine.plan_file(supervisor, params["config"], file, mend)
+            plans = engine.plan_files(supervisor, params["config"], files, mend)
+            old = {} if plans[0].down else {each.name: each.pid for each in programs.processes(supervisor)}
+            for plan in plans:
                 tell(plan, result)
-                old = old or ({} if plan.down else {each.name: each.pid for each in programs.processes(supervisor)})
                 for event in engine.apply(supervisor, plan, params["timeout"], wait=False):
                     last[event.program] = event
-                plans.append(plan)
             with beside(params["meanwhile"]) as commands:
                 for event in engine.settle(supervisor, plans, params["timeout"]):
                     last[event.program] = event

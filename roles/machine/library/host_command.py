@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: host_command
 short_description: Run a command
 description:
-  - As ansible.builtin.command. With async and poll 0 the host's own celeryhost begins it, where there is one, in a third
-    of the time that Ansible needs for that.
+  - As ansible.builtin.command. With async and poll 0 the host's own celeryhost begins it, where there is one, in a
+    third of the time that Ansible needs for that.
 options:
   argv:
     description: The command and its arguments.
