@@ -21,7 +21,7 @@ SETTINGS = (
     *("block_start_string", "block_end_string", "variable_start_string", "variable_end_string"),
     *("comment_start_string", "comment_end_string", "line_statement_prefix", "line_comment_prefix"),
     *("trim_blocks", "lstrip_blocks", "newline_sequence", "keep_trailing_newline"),
-    *("optimized", "is_async", "autoescape"),
+    *("is_async", "autoescape"),
 )
 
 
@@ -39,7 +39,8 @@ def kept(path: str, *releases: str):
 
     def compile_once(self, source, name=None, filename=None, raw=False, defer_init=False):
         # Whether Ansible doubles a backslash depends on more than can be seen here.
-        if not isinstance(source, str) or name or filename or raw or "\\" in source:
+        plain = isinstance(source, str) and not (name or filename or raw or "\\" in source)
+        if not plain or _folds(self):
             return compile_anew(self, source, name, filename, raw, defer_init)
         kind = (type(self).__name__, self.code_generator_class.__name__, sorted(self.extensions))
         settings = [getattr(self, setting) for setting in SETTINGS]
@@ -55,6 +56,14 @@ def kept(path: str, *releases: str):
         jinja2.Environment.compile = compile_anew
     if used.keys() - known.keys():
         cache.write(path, marshal.dumps(used if len(known) > MOST else known | used))
+
+
+def _folds(environment):
+    """Whether a filter with constant arguments, strftime or random, is evaluated when its template is compiled.
+
+    Ansible's environment folds before ansible-core 2.19.
+    """
+    return environment.optimized or not hasattr(environment.finalize, "jinja_pass_arg")
 
 
 def _read(path: str) -> dict[bytes, bytes]:
