@@ -345,16 +345,16 @@ def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
     }
 
 
-def proof(apps: list[dict], tasks: dict[str, dict], beats: list[dict]) -> list[str]:
+def proof(apps: list[dict], tasks: dict[str, dict], fired: dict[str, str]) -> list[str]:
     """Lines that say what the last checks of each app have shown, from the results of role celery's tasks."""
     lines = []
-    for app, beat in zip(apps, beats, strict=True):
+    for app in apps:
         if app["name"] in tasks:
             ran = json.loads(tasks[app["name"]]["stdout"])
             result = ran["remark"] or f"returned {json.dumps(ran['result'])}"
             lines.append(f"{app['name']}: task {ran['task']}, {ran['seconds']:.1f} s: {result}")
         if app["beat"]:
-            lines.append(f"{app['name']}: beat: {beat.get('stdout') or 'nothing was due yet'}")
+            lines.append(f"{app['name']}: beat: {fired.get(app['name'], 'nothing was due yet')}")
     return lines
 
 

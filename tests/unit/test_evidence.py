@@ -44,6 +44,7 @@ def test_it_stands_for_its_question_while_nothing_changes(read):
         lambda path: path.write_text("x = 2\n"),
         lambda path: path.unlink(),
         lambda path: path.chmod(0o600),
+        lambda path: path.parent.chmod(0o700),
         lambda path: (path.parent / ".env").touch(),
         lambda path: path.parent.rename(path.parents[1] / "old"),
     ],

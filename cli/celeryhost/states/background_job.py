@@ -51,20 +51,25 @@ def begin(work, seconds) -> dict:
     os.close(handle)
     said = {"started": True, "finished": False, "ansible_job_id": os.path.basename(path), "results_file": path}
     _write(path, said)
+    apart, ready = os.pipe()
     if os.fork() == 0:
         try:
-            _go_on(work, seconds, path)
+            _go_on(work, seconds, path, ready)
         finally:
             os._exit(0)
+    os.close(ready)
+    os.read(apart, 1)
+    os.close(apart)
     return said
 
 
-def _go_on(work, seconds, path) -> None:
-    """The job's own process."""
+def _go_on(work, seconds, path, ready) -> None:
+    """The job's own process; closes `ready` when nothing ties it to the one that has begun it."""
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):  # whoever began it waits for the end of its output
         os.dup2(nowhere, stream)
+    os.close(ready)
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(seconds)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shlex
 import time
 
@@ -109,7 +110,9 @@ def _answer(app, python, question, params, check):
     recorded = check and params["record"] and not params["environment"]
     if recorded:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(LOGIN)}
-        place = [app["user"], os.path.realpath(app["directory"]), os.path.realpath(python)]
+        account = pwd.getpwnam(app["user"])
+        groups = os.getgrouplist(account.pw_name, account.pw_gid)
+        place = [account, sorted(groups), os.path.realpath(app["directory"]), os.path.realpath(python)]
         asked = evidence.key(SCRIPT, question, inherited, environment, place)
         kept = evidence.load(params["record"])
         if evidence.holds(kept, asked):

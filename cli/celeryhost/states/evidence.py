@@ -94,8 +94,8 @@ except Exception:  # then nothing is kept
 
 
 def key(*parts) -> str:
-    """Of everything that goes into a question beside what is read: `parts`, which json can write."""
-    return hashlib.sha256(json.dumps([_stamp(__file__), *parts], sort_keys=True).encode()).hexdigest()
+    """Of everything that goes into a question beside what is read: `parts`, which json can write, and the machine."""
+    return hashlib.sha256(json.dumps([_stamp(__file__), os.uname(), *parts], sort_keys=True).encode()).hexdigest()
 
 
 def record(asked: str, told: dict, began: int, answer) -> dict | None:
@@ -161,14 +161,18 @@ def _stamp(path):
 
 
 def _names(path):
-    """What changes with the names in a folder; None where there is none. Python's and SQLite's own come and go."""
+    """What changes with the names in a folder and who may see them; None where there is none.
+
+    Python's and SQLite's own come and go.
+    """
     try:
         names = sorted(os.listdir(path))
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     passing = ("__pycache__", ".pyc", "-wal", "-shm", "-journal")
     text = "\0".join(name for name in names if not name.endswith(passing))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return [found.st_mode, found.st_uid, found.st_gid, hashlib.sha256(os.fsencode(text)).hexdigest()]
 
 
 def _changed(path) -> int:

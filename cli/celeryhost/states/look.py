@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ..errors import Failure
 from . import (
     background_job,
+    beat_firing,
     celery_app,
     host_command,
     install_files,
@@ -37,10 +38,9 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts, owned_paths),
-        *(password_file, project_folder, project_git, project_look, project_migrations, project_virtualenv),
-        redis_server,
-        *(standing, status, supervisor_programs, supervisord),
+        *(background_job, beat_firing, celery_app, host_command, install_files, left_apps, machine_facts),
+        *(owned_paths, password_file, project_folder, project_git, project_look, project_migrations),
+        *(project_virtualenv, redis_server, standing, status, supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process

@@ -146,6 +146,7 @@ class Environment:
         if os.path.lexists(stamp):
             os.unlink(stamp)
         pip = [self.python, "-m", "pip", "install", "--no-cache-dir", "--prefer-binary", "--retries=5", "--timeout=60"]
+        # pip would compile all, on one processor; Python compiles what is imported, a third of it, when it is.
         pip += ["--progress-bar=off", "--no-compile"]
         fresh = False
         if not os.access(self.python, os.X_OK) or self.run(self.python, "-m", "pip", "--version")[0]:
@@ -157,9 +158,6 @@ class Environment:
             self.make(clear=True)
             self.clean()
             code, output = self.run(*pip, *requirements)
-        if code == 0:
-            # On all processors, where pip compiles on one. What can't be compiled, some package's template, is as well.
-            self.run(self.python, "-m", "compileall", "-q", "-j0", os.path.join(self.path, "lib"))
         shutil.rmtree(os.path.join(self.path, ".tmp"), ignore_errors=True)
         if code < 0:
             raise Failure(
