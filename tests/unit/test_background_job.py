@@ -91,3 +91,11 @@ def test_a_job_is_ended_with_what_it_has_started(begin, tmp_path):
     while os.path.exists(f"/proc/{(tmp_path / 'pid').read_text().strip()}"):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_old_results_go(begin, tmp_path):
+    for name, age in (("celeryhost-old.job", 90_000), ("celeryhost-new.job", 80_000), ("other.job", 90_000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    job = begin(dict, 60)["results_file"]
+    assert {path.name for path in tmp_path.glob("*.job")} == {"celeryhost-new.job", "other.job", os.path.basename(job)}

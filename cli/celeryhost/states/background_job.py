@@ -7,6 +7,8 @@ the module and a wrapper over, and to wait costs it a task each time that it ask
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
 import signal
@@ -21,6 +23,7 @@ ARGUMENTS = {
 }
 PAUSE = 0.2  # seconds between two looks at the file
 FOLDER = "/run"  # gone with the next boot, as the job is
+KEPT = 86400  # seconds that a result is kept for whoever asks again
 
 
 def bring(params, check):
@@ -47,6 +50,10 @@ def begin(work, seconds) -> dict:
 
     No end of a connection reaches the job. After so many `seconds` it is ended, with what it has started.
     """
+    for old in glob.glob(f"{FOLDER}/celeryhost-*.job"):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(old).st_mtime < time.time() - KEPT:
+                os.unlink(old)
     handle, path = tempfile.mkstemp(prefix="celeryhost-", suffix=".job", dir=FOLDER)
     os.close(handle)
     said = {"started": True, "finished": False, "ansible_job_id": os.path.basename(path), "results_file": path}
