@@ -215,7 +215,8 @@ class Host:
         """
         for cgroup in self._cgroups():
             cgroup.mkdir(parents=True, exist_ok=True)
-        enter = 'until [ "$1" = -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec setsid --fork "$@"'
+        run_in = 'until [ "$1" = -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec setsid --fork "$@"'
+        tell = ["sh", "-c", '"$@"; echo "systemd-nspawn ended with $?"', "tell"]
         nspawn = [
             *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no", "--link-journal=no"),
             *("--resolv-conf=off", "--timezone=off", f"--machine={self.name}", f"--directory={self.root}"),
@@ -223,7 +224,7 @@ class Host:
             *INIT[self.meta["init"]],
         ]
         with (self.folder / "console.log").open("w") as console:
-            argv = ["sh", "-c", enter, "enter", *map(str, self._cgroups()), "--", *nspawn]
+            argv = ["sh", "-c", run_in, "run_in", *map(str, self._cgroups()), "--", *tell, *nspawn]
             subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, check=True)
         self._wait(self._answers, f"does not answer within {BOOT_SECONDS} s", dead="died")
 
