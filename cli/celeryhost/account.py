@@ -1,36 +1,140 @@
-"""Running a command as the account that a project belongs to, without sudo, which a bare machine lacks."""
+"""Running a command as the account that a project belongs to, without sudo, which a bare machine lacks.
+
+What runs there is the project's code. It gets the variables that are named here and no others (root's may hold keys of
+a cloud), a session of its own (on root's terminal it could type), and an end: its time and what it says are bounded.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import re
+import selectors
+import signal
 import subprocess
+import time
+
+LIMIT = 4 << 20  # bytes of an output that are kept, its last
+LINGER = 1.0  # seconds that output is waited for once the command has ended: what it left behind may hold it open
+# What pip, uv and git need to reach their servers, and what a terminal's language and clock are.
+PASSED = re.compile(
+    r"LANG|LANGUAGE|LC_\w+|TZ|(?i:(http|https|ftp|all|no)_proxy)|(PIP|UV)_\w+|SSL_CERT_(FILE|DIR)"
+    r"|(REQUESTS|CURL)_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
+)
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(user: str, *command: str, cwd: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+def named(user: str):
+    """The account (pwd) of that name or number; raises KeyError."""
+    return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+
+
+def become(account) -> dict:
+    """What has subprocess be that account, in a session of its own. Nothing to become where this process is it."""
+    apart = {"start_new_session": True}
+    if os.geteuid() == account.pw_uid:
+        return apart
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return apart | {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
+
+
+def inherited() -> dict[str, str]:
+    """The variables of this process that are passed on."""
+    return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+
+
+def variables(account) -> dict[str, str]:
+    """The environment that a command of that account starts with."""
+    own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": "/bin/sh"}
+    return {"PATH": PATH} | inherited() | own | {"LC_ALL": "C.UTF-8"}
+
+
+def run(
+    user: str, *command: str, cwd: str, environment: dict[str, str] | None = None, seconds: float | None = None
+) -> tuple[int, str]:
     """Exit code and output (stdout and stderr as they came) of `command`, run as `user` with that account's groups.
 
-    Variables of this process are passed on, HOME is the account's, `environment` is added.
+    `environment` is added to that of `variables`. What takes more than so many `seconds` is ended, and fails.
     Raises KeyError without such an account, OSError when the command cannot be started.
     """
-    account = pwd.getpwnam(user)
-    become = {}
-    if os.geteuid() != account.pw_uid:
-        groups = os.getgrouplist(user, account.pw_gid)
-        become = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": groups}
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | {"HOME": account.pw_dir, "USER": user, "LC_ALL": "C.UTF-8"} | (environment or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-        **become,
-    )
-    return done.returncode, done.stdout
+    account = named(user)
+    given = variables(account) | (environment or {})
+    try:
+        code, said, _ = converse(command, account, seconds=seconds, cwd=cwd, env=given, stderr=subprocess.STDOUT)
+    except TimeoutError:
+        return 124, f"not done after {seconds:g} s, and ended"
+    return code, said.decode(errors="replace")
+
+
+def converse(command, account, given: bytes = b"", seconds: float | None = None, limit: int = LIMIT, **options):
+    """(exit code, stdout, stderr) of `command`, run as `account`; of what it says the last `limit` bytes each.
+
+    `options` are subprocess.Popen's. Raises TimeoutError, when all of it has been killed, and OSError.
+    """
+    pipes = {"stdin": subprocess.PIPE if given else subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    begun = pipes | {"stderr": subprocess.PIPE, "cwd": "/", "env": variables(account)} | become(account) | options
+    return finish(subprocess.Popen(command, **begun), given, seconds, limit)
+
+
+def finish(process: subprocess.Popen, given: bytes = b"", seconds: float | None = None, limit: int = LIMIT):
+    """See `converse`; `process` leads a session of its own."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    said = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe}
+    rest = memoryview(given)
+    try:
+        with selectors.DefaultSelector() as selector:
+            for pipe in said:
+                selector.register(pipe, selectors.EVENT_READ)
+            if process.stdin:
+                os.set_blocking(process.stdin.fileno(), False)
+                selector.register(process.stdin, selectors.EVENT_WRITE)
+            while selector.get_map():
+                ready = selector.select(LINGER if deadline is None else min(LINGER, deadline - time.monotonic()))
+                if not ready and process.poll() is not None:
+                    break
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise TimeoutError(f"not done after {seconds:g} s")
+                for key, _ in ready:
+                    if key.fileobj is process.stdin:
+                        with contextlib.suppress(BlockingIOError):
+                            rest = rest[_written(process.stdin, rest) :]
+                        if not rest:
+                            selector.unregister(process.stdin)
+                            process.stdin.close()
+                    elif data := os.read(key.fd, 65536):
+                        said[key.fileobj] += data
+                        if len(said[key.fileobj]) > 2 * limit:
+                            del said[key.fileobj][:-limit]
+                    else:
+                        selector.unregister(key.fileobj)
+        code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        end(process)
+        raise TimeoutError(f"not done after {seconds:g} s") from None
+    except BaseException:
+        end(process)
+        raise
+    finally:
+        for pipe in (process.stdin, *said):
+            if pipe:
+                pipe.close()
+    return (code, *(bytes(said.get(pipe, b"")[-limit:]) for pipe in (process.stdout, process.stderr)))
+
+
+def end(process: subprocess.Popen) -> None:
+    """Kill a process that leads a session, and what it has started in it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+def _written(pipe, text) -> int:
+    try:
+        return os.write(pipe.fileno(), text[:65536])
+    except BrokenPipeError:  # it has ended, or reads nothing
+        return len(text)
 
 
 def last_line(output: str) -> str:

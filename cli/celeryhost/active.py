@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -15,11 +16,12 @@ import time
 from collections import Counter
 from shlex import split
 
-from . import resp
+from . import account, resp
 from .programs import Process
 from .watchdog_redis import Mailbox, speaks
 
 ANSWERS = 2  # seconds that a worker has, told by its Redis
+NO_USER = "none"  # as getAllConfigInfo says that an entry has no user=
 PATIENCE = 10  # seconds; importing Celery takes 3 on a small board
 # Where the environment names the broker it does without the project, whose import can take seconds.
 QUESTION = """
@@ -42,15 +44,16 @@ print(json.dumps([task["name"] for task in answer.get(node, ())]))
 """
 
 
-def tasks(workers: dict[Process, str]) -> dict[str, list[str]]:
+def tasks(workers: dict[Process, tuple]) -> dict[str, list[str]]:
     """The running tasks, as `name` or `name x3`, of each worker that answers within PATIENCE; keyed by program.
 
-    `workers` are running processes and their commands. It must be asked before the worker gets its first TERM, with
-    which its remote control ends. Left out is a worker whose environment this user may not read.
+    `workers` are running processes, each with its command and the uid of its entry (NO_USER where that gives none, None
+    where it is not known). It must be asked before the worker gets its first TERM, with which its remote control ends.
+    Left out is a worker whose environment this user may not read, or whose account is in doubt.
     """
     nodes: dict[str, dict[str, str]] = {}  # broker: {node name: program}
     rest = {}
-    for process, command in workers.items():
+    for process, (command, uid) in workers.items():
         try:
             words = split(command)
             url = broker(words, process.pid)
@@ -60,7 +63,7 @@ def tasks(workers: dict[Process, str]) -> dict[str, list[str]]:
         if known:
             nodes.setdefault(url, {})[_node(option(words, "-n", "--hostname"))] = process.name
         else:
-            rest[process] = command
+            rest[process] = command, uid
     found = _ask_python(rest)
     me = f"celeryhost-{socket.gethostname()}-{os.getpid()}"
     for url, theirs in nodes.items():
@@ -95,35 +98,43 @@ def _node(given: str) -> str:
     return node.replace("%h", full).replace("%n", short).replace("%d", domain)
 
 
-def _ask_python(workers: dict[Process, str]) -> dict[str, list[str]]:
+def _ask_python(workers: dict[Process, tuple]) -> dict[str, list[str]]:
     """The names of the running tasks of each worker, asked by a Python of its own."""
     deadline = time.monotonic() + PATIENCE
-    asked = {process.name: question for process, command in workers.items() if (question := _ask(process.pid, command))}
+    asked = {process.name: question for process, how in workers.items() if (question := _ask(process.pid, *how))}
     found = {}
     for name, question in asked.items():
         try:
-            output, _ = question.communicate(timeout=max(0.0, deadline - time.monotonic()))
-            found[name] = json.loads(output)
-        except (subprocess.TimeoutExpired, ValueError):
-            question.kill()
-            question.communicate()
+            _, output, _ = account.finish(question, seconds=max(0.0, deadline - time.monotonic()))
+            found[name] = _names(json.loads(output))
+        except (TimeoutError, ValueError, RecursionError):
+            pass
     return found
 
 
-def _ask(pid: int, command: str) -> subprocess.Popen | None:
+def _names(answer) -> list[str]:
+    """The names of tasks that a worker's own Python tells; raises ValueError where it tells something else."""
+    if not isinstance(answer, list) or not all(isinstance(name, str) for name in answer):
+        raise ValueError(answer)
+    return answer
+
+
+def _ask(pid: int, command: str, uid: int | None) -> subprocess.Popen | None:
     try:
         words = split(command)
         place = words[: words.index("worker")]
-        owner = os.stat(f"/proc/{pid}")
+        owner = _account(pid, uid)
         directory = os.readlink(f"/proc/{pid}/cwd")
         with open(f"/proc/{pid}/environ", "rb") as variables:
             pairs = [item.split("=", 1) for item in os.fsdecode(variables.read()).split("\0") if "=" in item]
         environment = dict(pairs)
-        # The project's code must not have more rights than its worker.
-        become = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+        python = _python(place, environment.get("PATH"))
+        others = os.stat(python).st_uid or os.stat(directory).st_uid or option(place, "--uid", "--uid")
+        if owner.pw_uid == 0 and others:
+            return None  # root's rights are for no other account's code, and not for one that gives them up
         return subprocess.Popen(
             [
-                _python(place, environment.get("PATH")),
+                python,
                 "-c",
                 QUESTION,
                 option(words, "-n", "--hostname"),
@@ -134,10 +145,26 @@ def _ask(pid: int, command: str) -> subprocess.Popen | None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            **(become if os.geteuid() != owner.st_uid else {}),
+            **account.become(owner),
         )
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return None
+
+
+def _account(pid: int, uid):
+    """The account (pwd) that a worker runs as by its entry, whose `uid` is as in `tasks`.
+
+    What its process is tells little: a project may have become a set-uid program, such as sudo. A process is believed
+    only where the entry gives no user, and root's alone where supervisord says just that. Raises ValueError, OSError,
+    KeyError.
+    """
+    if not isinstance(uid, int):
+        with open(f"/proc/{pid}/status") as status:
+            uids = set(next(line for line in status if line.startswith("Uid:")).split()[1:])
+        if len(uids) > 1 or (uids == {"0"} and uid != NO_USER):
+            raise ValueError(f"process {pid} is of {uids}")
+        uid = int(uids.pop())
+    return pwd.getpwuid(uid)
 
 
 def _python(words: list[str], path: str | None) -> str:

@@ -83,6 +83,7 @@ APP = {
     "flower": False,  # True: with the defaults of FLOWER
     "programs": [],
     "verify": {},
+    "new_privileges": False,  # True: its programs may gain rights by sudo, ping, sendmail and other set-uid programs
     "development": False,
     "logs": None,
     "data": None,  # home of the user; beat's schedule and lock

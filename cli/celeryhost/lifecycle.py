@@ -163,7 +163,8 @@ class _Plan:
         return self.setting(process, "group_prio"), self.setting(process, "process_prio")
 
     def ask_for_tasks(self, chosen: list[Process]):
-        workers = {p: self.setting(p, "command") for p in chosen if p.state in ALIVE and self.is_worker(p)}
+        alive = [process for process in chosen if process.state in ALIVE and self.is_worker(process)]
+        workers = {process: (self.setting(process, "command"), self.setting(process, "uid")) for process in alive}
         if workers and self.graceful and self.wait:
             from .active import tasks
 

@@ -7,12 +7,11 @@ import os
 import shlex
 from collections import namedtuple
 
-from . import conffile, locate, task_script
+from . import account, conffile, locate, task_script
 from .errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
 from .programs import near
 
 START_SECONDS = 60  # until the project is imported, on a small board too
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Worker = namedtuple("Worker", "program python app options settings")
 Worker.__doc__ = """A Celery worker's command line, read: its conffile.Program, the Python of its virtual environment,
@@ -127,7 +126,7 @@ def read_command(program, command: str = "worker", more: dict | None = None) -> 
 def _python_of(celery: str, program) -> str:
     import shutil
 
-    found = shutil.which(celery, path=program.environment.get("PATH", PATH))
+    found = shutil.which(celery, path=program.environment.get("PATH", account.PATH))
     return conffile.python_of(found) if found else celery
 
 
@@ -150,43 +149,42 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
     `request` is what it gets, completed with the worker's app, options and settings; `timeout` in seconds.
     Raises Failure: DENIED, TIMEOUT, FAILED when it could not run or says nothing.
     """
-    import subprocess
-
     program = worker.program
-    owner, become = rights(program)
-    environment = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name, **program.environment}
+    try:
+        owner = runs_as(program)
+    except KeyError:
+        raise Failure(
+            f"{program.name}: there is no user {program.user}", FAILED, "correct user= of its entry"
+        ) from None
+    own = {"PATH": account.PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name}
     sources = {script.__name__.rpartition(".")[2]: script.__loader__.get_source(script.__name__) for script in scripts}
     request = {"app": worker.app, "options": worker.options, "settings": worker.settings, **request}
     try:
-        done = subprocess.run(
+        code, stdout, stderr = account.converse(
             [worker.python, "-c", _START.format(sources=sources)],
-            input=json.dumps(request).encode(),
-            capture_output=True,
+            owner,
+            json.dumps(request).encode(),
+            timeout,
             cwd=program.directory or "/",
-            env=environment,
-            timeout=timeout,
-            **become,
+            env=own | program.environment,
         )
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         raise Failure(f"{program.name}: {worker.python} did not end in time", TIMEOUT, MEANING["timeout"][1]) from None
     except OSError as error:
         raise Failure(f"{program.name}: {error.filename}: {error.strerror}", FAILED, "see celeryhost status") from None
     try:
-        return json.loads(done.stdout)
+        return json.loads(stdout)
     except ValueError:
-        said = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        said = (stderr.decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
         raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED) from None
 
 
-def rights(program):
-    """The account (pwd) that a conffile.Program runs as, and what has subprocess be it; raises Failure (DENIED)."""
+def runs_as(program):
+    """The account (pwd) that a conffile.Program runs as, by its entry; raises Failure (DENIED), KeyError."""
     import pwd
 
     me = pwd.getpwuid(os.geteuid())
-    owner = pwd.getpwnam(program.user) if program.user else me
+    owner = account.named(program.user) if program.user else me
     if me.pw_uid not in (0, owner.pw_uid):
         raise Failure(f"{program.name} runs as {owner.pw_name}, you are {me.pw_name}", DENIED, "use sudo")
-    if me.pw_uid == owner.pw_uid:
-        return owner, {}
-    groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
-    return owner, {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+    return owner

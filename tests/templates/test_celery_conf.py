@@ -43,8 +43,9 @@ def read(root, tmp_path):
 
 def words(program):
     """Its command; what every program begins with is gone."""
-    setpriv, option, stopsignal, *command = shlex.split(program.command)
-    assert (setpriv, option, stopsignal) == ("/usr/bin/setpriv", "--pdeathsig", program.stopsignal.name[3:])
+    setpriv, privileges, option, stopsignal, *command = shlex.split(program.command)
+    assert (setpriv, privileges) == ("/usr/bin/setpriv", "--no-new-privs")
+    assert (option, stopsignal) == ("--pdeathsig", program.stopsignal.name[3:])
     return command
 
 

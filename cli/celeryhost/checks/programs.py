@@ -7,7 +7,7 @@ import stat
 from glob import glob
 from shlex import split
 
-from .. import tasks
+from .. import account, tasks
 from ..active import option
 from ..errors import Failure
 from . import ROOT, Skip, fail, ok, warn
@@ -16,6 +16,7 @@ from .host import App, Host, log_of
 SHORT_GRACE = 60  # seconds; below that tasks without a time limit can be expected to be killed
 BIG_LOG = 100 << 20
 LOGROTATE = "/etc/logrotate.d/*"
+TEST_SECONDS = 20
 TEST = 'for word; do test "${word%%:*}" "${word#*:}" || echo "$word"; done'
 
 
@@ -47,18 +48,17 @@ def _needs(part) -> tuple:
 
 def _failing(program, words: list[str]):
     """Those of `-x:PATH` and so on that do not hold for the user of the program."""
-    import subprocess
-
     try:
-        _, become = tasks.rights(program)
+        owner = tasks.runs_as(program)
     except Failure:
         raise Skip(ROOT) from None
     except KeyError:
         raise Skip(f"there is no user {program.user}") from None
-    done = subprocess.run(
-        ["/bin/sh", "-c", TEST, "sh", *words], cwd="/", stdout=subprocess.PIPE, text=True, check=False, **become
-    )
-    return done.stdout.splitlines()
+    try:
+        _, said, _ = account.converse(["/bin/sh", "-c", TEST, "sh", *words], owner, seconds=TEST_SECONDS)
+    except TimeoutError:
+        raise Skip(f"{program.directory} and the like took more than {TEST_SECONDS} s to look at") from None
+    return os.fsdecode(said).splitlines()
 
 
 def _explained(mode: str, path: str, program) -> tuple[str, str, str]:

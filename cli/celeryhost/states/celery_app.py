@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shlex
 import time
 
-from ..account import last_line, run
+from ..account import inherited, last_line, named, run
 from ..errors import Failure
 from ..preflight import not_installed
 from . import evidence
@@ -23,8 +22,7 @@ ARGUMENTS = {
     "record": {"type": "path"},
     "keep": {"type": "bool", "default": False},
 }
-# Variables of a login, which differ with each.
-LOGIN = ("SSH_", "SUDO_", "XDG_", "DBUS_", "INVOCATION_ID", "JOURNAL_STREAM")
+SECONDS = 300  # that a project may take to load, on a small board too
 
 # With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.
@@ -109,11 +107,10 @@ def _answer(app, python, question, params, check):
     environment = params["environment"] or variables(params["environment_file"])
     recorded = check and params["record"] and not params["environment"]
     if recorded:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(LOGIN)}
-        account = pwd.getpwnam(app["user"])
+        account = named(app["user"])
         groups = os.getgrouplist(account.pw_name, account.pw_gid)
         place = [account, sorted(groups), os.path.realpath(app["directory"]), os.path.realpath(python)]
-        asked = evidence.key(SCRIPT, question, inherited, environment, place)
+        asked = evidence.key(SCRIPT, question, inherited(), environment, place)
         kept = evidence.load(params["record"])
         if evidence.holds(kept, asked):
             return kept["answer"], None
@@ -124,6 +121,7 @@ def _answer(app, python, question, params, check):
         *(python, "-c", evidence.WATCH + SCRIPT + evidence.TELL if watched else SCRIPT, json.dumps(question)),
         cwd=app["directory"],
         environment=environment,
+        seconds=SECONDS,
     )
     # A project may say something before it and, as it ends, behind it.
     said = [line.partition(" ")[2] for line in output.splitlines() if line.startswith("celeryhost: ")]

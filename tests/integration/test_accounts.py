@@ -1,0 +1,122 @@
+"""What an app's account can do to root's programs by what it runs and by what lies in its folders: nothing.
+
+With real processes of two unprivileged accounts of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from celeryhost import account, active, others
+from celeryhost.programs import Process
+from conftest import wait_for
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as other accounts, so it needs root")
+APP, EVE = "daemon", "nobody"
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A folder of APP's, which APP can reach."""
+    for above in tmp_path.parents:
+        if above.stat().st_mode & 0o005 != 0o005 and above.owner() == "root" and "pytest" in str(above):
+            above.chmod(0o755)
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, account.named(APP).pw_uid, account.named(APP).pw_gid)
+    return folder
+
+
+def as_app(folder, script):
+    subprocess.run(["sh", "-c", script], cwd=folder, user=APP, group=APP, extra_groups=[], check=True)
+
+
+def test_a_command_gets_no_variable_of_roots_but_those_it_needs(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of root")
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror/simple")
+    code, said = account.run(APP, "env", cwd="/", environment={"MINE": "1"})
+    found = dict(line.split("=", 1) for line in said.splitlines())
+    assert code == 0
+    assert "of root" not in said
+    assert found["HOME"] == account.named(APP).pw_dir
+    assert {"https_proxy", "PIP_INDEX_URL", "MINE", "USER"} <= set(found)
+    assert not {"SUDO_USER", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"} & set(found)
+
+
+def test_a_command_has_a_session_an_end_and_a_limit_of_its_own():
+    code, said = account.run(APP, "sh", "-c", "ps -o sid= -p $$; echo $$", cwd="/")
+    session, pid = said.split()
+    assert (code, session) == (0, pid), "in root's session it could type on root's terminal"
+    began = time.monotonic()
+    code, said = account.run(APP, "sh", "-c", "sleep 1000 & sleep 1000", cwd="/", seconds=0.5)
+    assert (code, "0.5 s" in said) == (124, True)
+    code, said = account.run(APP, "sh", "-c", "sleep 1000 & echo done", cwd="/")
+    assert (code, said) == (0, "done\n"), "what it left behind holds its output open"
+    assert time.monotonic() - began < 60
+    code, said, _ = account.converse(["sh", "-c", "yes | head -c 30000000; echo end"], account.named(APP), limit=1000)
+    assert (code, len(said), said[-5:]) == (0, 1000, b"\nend\n")
+
+
+ODD = {
+    "a FIFO": "mkfifo x",
+    "a device": "ln -s /dev/zero x",
+    "a folder": "mkdir x",
+    "a link to itself": "ln -s x x",
+    "a link to root's": "ln -s /etc/shadow x",
+    "a link to another's": "ln -s {eves} x",
+    "one without an end": "truncate -s 3M x",
+    "nothing": ":",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_others_put_there_is_refused_at_once(theirs, what):
+    eves = theirs.parent / "eves"
+    eves.write_text("secret")
+    os.chown(eves, account.named(EVE).pw_uid, -1)
+    eves.chmod(0o600)
+    as_app(theirs, ODD[what].format(eves=eves))
+    for reading in (others.read, lambda path: others.read_as(APP, path)):
+        with pytest.raises(OSError) as error:
+            reading(str(theirs / "x"))
+        assert error.value.strerror
+
+
+def test_links_of_ones_own_and_of_roots_are_followed(theirs):
+    as_app(theirs, "echo text >file; ln -s file link")
+    (theirs / "roots").symlink_to(theirs / "file")
+    for name in ("file", "link", "roots"):
+        assert others.read(str(theirs / name)) == others.read_as(APP, str(theirs / name)) == b"text\n"
+
+
+# A worker that has become a set-uid program, waiting.
+SET_UID = "import os; r, w = os.pipe(); os.dup2(r, 0); os.set_inheritable(w, True); os.execv({path!r}, ['celery'])"
+
+
+def test_a_worker_that_is_a_set_uid_program_now_makes_nobody_root(theirs, tmp_path):
+    program = tmp_path / "set-uid"
+    program.write_bytes(Path("/bin/cat").read_bytes())
+    program.chmod(0o4755)
+    python = theirs / "bin" / "python"
+    as_app(theirs, f"mkdir bin; printf '#!/bin/sh\\nid -u >>{theirs}/ran; chmod a+r {theirs}/ran\\n' >bin/python; "
+                   "cp bin/python bin/celery; chmod +x bin/*")  # fmt: skip
+    process = subprocess.Popen(
+        ["/usr/bin/python3", "-c", SET_UID.format(path=str(program))],
+        cwd=theirs, user=APP, group=APP, extra_groups=[], env={"PATH": account.PATH},
+    )  # fmt: skip
+    try:
+        wait_for(lambda: os.stat(f"/proc/{process.pid}").st_uid == 0)
+        row = Process("w", "w", "w", "RUNNING", process.pid, *[0] * 8)
+        command = f"{python.parent}/celery -A x worker"
+        for uid in (None, active.NO_USER, account.named(APP).pw_uid):
+            assert active.tasks({row: (command, uid)}) == {}
+        assert (theirs / "ran").read_text().split() == [str(account.named(APP).pw_uid)]
+    finally:
+        process.kill()
+        process.wait()
