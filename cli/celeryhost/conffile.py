@@ -84,17 +84,24 @@ def read(config: str, variants: list[list], pid: int | None = None, lenient: boo
 
     pid = pid or _pid_of(config)
     python, environment, folder = _surroundings(pid)
-    request = {"main": os.path.abspath(config), "lenient": lenient, "variants": variants}
+    places = (os.environ if environment is None else environment).get("PYTHONPATH", "").split(":")
+    request = {
+        "main": os.path.abspath(config),
+        "lenient": lenient,
+        "variants": variants,
+        "places": [place for place in places if os.path.isabs(place)],
+        "folder": folder,
+    }
     source = conffile_reader.__loader__.get_source(conffile_reader.__name__)
     try:
         done = subprocess.run(
-            [python, "-c", source],
+            [python, "-I", "-c", source],
             input=json.dumps(request),
             capture_output=True,
             text=True,
             timeout=READ_SECONDS,
             env=environment,
-            cwd=folder,
+            cwd="/",
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -149,6 +156,17 @@ def _words(pid: int) -> list[str]:
     return words if any("supervisor" in word for word in words[:3]) else []
 
 
+def _is_trusted(pid: int) -> bool:
+    """Whether a process is root's or this user's through and through: of one that has become root, as su has, its
+    starter chose the words."""
+    try:
+        with open(f"/proc/{pid}/status") as lines:
+            uids = next(line for line in lines if line.startswith("Uid:")).split()[1:]
+    except OSError:
+        return False
+    return set(map(int, uids)) <= {0, os.geteuid()}
+
+
 def _link(pid: int, name: str) -> str | None:
     try:
         return os.readlink(f"/proc/{pid}/{name}")
@@ -159,7 +177,7 @@ def _link(pid: int, name: str) -> str | None:
 def _pid_of(config: str) -> int | None:
     """What the pid file says; whether a supervisord has that pid is seen later."""
     try:
-        with open(read_section(config, "supervisord")["pidfile"]) as file:
+        with open(read_section(config, "supervisord", "pidfile")["pidfile"]) as file:
             return int(file.read())
     except (Failure, KeyError, OSError, ValueError):
         return None
@@ -167,7 +185,7 @@ def _pid_of(config: str) -> int | None:
 
 def _surroundings(pid: int | None):
     """The Python, environment and working folder of the supervisord that runs, else of the one that would."""
-    words = _words(pid) if pid else []
+    words = _words(pid) if pid and _is_trusted(pid) else []
     if words:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:

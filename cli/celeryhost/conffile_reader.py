@@ -1,8 +1,9 @@
 """What supervisord would read, told by supervisord's own parser.
 
 conffile.py runs this source with supervisord's Python and environment, so it imports nothing of celeryhost, and keeps
-to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [[[PATH, TEXT]…]…]}`; a variant is the
-disk with other texts (null: absent) in files, and is about the last of them. stdout: `{"readings": [{"error", "option",
+to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [[[PATH, TEXT]…]…], "places": [PATH…],
+"folder": PATH}`; a variant is the disk with other texts (null: absent) in files, and is about the last of them; places
+hold modules, and folder (or null) is supervisord's own. stdout: `{"readings": [{"error", "option",
 "groups", "sections", "included", "unreadable"}…], "assumed": […]}`. Values may be secret and go nowhere else.
 """
 
@@ -11,6 +12,7 @@ import io
 import json
 import os
 import re
+import site
 import sys
 import types
 from fnmatch import fnmatchcase
@@ -201,6 +203,11 @@ def option_of(text, parsers):
 def main():
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
+    sys.path[:0] = request["places"]  # this Python is isolated (-I)
+    if os.geteuid():
+        sys.path.append(site.getusersitepackages())
+    if request["folder"]:
+        os.chdir(request["folder"])
     assumed = be_lenient() if request["lenient"] else []
     readings = [read(request["main"], variant) for variant in request["variants"]]
     json.dump({"readings": readings, "assumed": list(dict.fromkeys(assumed))}, sys.stdout)

@@ -85,7 +85,7 @@ class Stack:
         """
         self._child = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", self.config],
-            cwd=self.folder,
+            cwd=self.folder,  # not the current one, from which -m would take modules
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -205,7 +205,7 @@ def virtualenv_of(found) -> tuple[str, tuple[int, ...]]:
         if not os.path.exists(python):
             continue
         check = "import celery, django, redis; print(celery.__version__)"
-        done = subprocess.run([python, "-c", check], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([python, "-I", "-c", check], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode == 0:
             return place, _version(done.stdout)
         lacks[place] = done.stderr.strip().rpartition("\n")[2]

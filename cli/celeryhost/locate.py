@@ -29,52 +29,105 @@ def find(config: str | None = None, url: str | None = None, user: str | None = N
     if url:
         return Server(_checked(url, "-s"), user, password, config)
     config = os.path.abspath(config) if config else default_config()
-    settings = read_section(config, "supervisorctl")
+    settings = read_section(config, "supervisorctl", "serverurl", "username", "password")
     found = _checked(settings.get("serverurl", "http://localhost:9001"), f"serverurl in {config}")
     return Server(found, user or settings.get("username"), password or settings.get("password"), config)
 
 
 def default_config() -> str:
-    """The first existing file of supervisorctl's search path; raises Failure (DOWN) when there is none."""
+    """The first existing file of supervisorctl's search path; raises Failure (DOWN) when there is none.
+
+    Root is not led by the folder it happens to stand in, which may be another user's.
+    """
     beside = os.path.dirname(os.path.dirname(sys.argv[0]))
-    for path in (*(os.path.join(beside, place) for place in SEARCH[1::-1]), *SEARCH):
+    places = [*(os.path.join(beside, place) for place in SEARCH[1::-1]), *SEARCH]
+    if os.geteuid() == 0:
+        places = [place for place in places if os.path.isabs(place)]
+    for path in places:
         if os.path.exists(path):
             return os.path.abspath(path)
     raise Failure(
-        f"no supervisord.conf here ({', '.join(SEARCH)})", DOWN, "name one with -c FILE, or a server with -s URL"
+        f"no supervisord.conf here ({', '.join(dict.fromkeys(places))})",
+        DOWN,
+        "name one with -c FILE, or a server with -s URL",
     )
 
 
-def read_section(path: str, section: str) -> dict[str, str]:
-    """One section of a Supervisor file, expanded: `%(here)s`, `%(ENV_X)s`, `%%`; without included files.
-
-    Read by hand because `import configparser` costs as much as the rest of `status` (9 of 20 ms).
-    """
+def read_section(path: str, section: str, *options: str) -> dict[str, str]:
+    """Those of the options that a section of a Supervisor file sets, expanded: `%(here)s`, `%(ENV_X)s`, `%%`; without
+    included files. Raises Failure (USAGE, DENIED)."""
+    path = os.path.abspath(path)
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-            settings = dict(_settings(lines, f"[{section}]"))
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.readlines()
     except PermissionError:
         raise Failure(f"{path} is not readable for you", DENIED, "join group `supervisor`, or use sudo") from None
     except OSError as error:
         raise Failure(f"{path}: {error.strerror}", USAGE, "name the configuration file with -c FILE") from None
-    known = {f"ENV_{name}": value for name, value in os.environ.items()} | {"here": os.path.dirname(path)}
-    try:
-        return {key: value % known for key, value in settings.items()}
-    except (KeyError, ValueError, TypeError) as error:
-        raise Failure(f"[{section}] in {path} does not expand: {error}", USAGE, "write a plain % as %%") from None
+    settings = _plain_settings(lines, section)
+    if settings is None:
+        settings = _settings(path, lines, section)
+    known = {f"ENV_{name}": value for name, value in os.environ.items()}
+    known |= {"here": os.path.dirname(path), "host_node_name": os.uname().nodename}
+    found = {}
+    for option in options:
+        if option in settings:
+            try:
+                found[option] = settings[option] % known
+            except (KeyError, ValueError, TypeError) as error:
+                told = f"{option} of [{section}] in {path} does not expand: {error}"
+                raise Failure(told, USAGE, "write a plain % as %%, or correct the name") from None
+    return found
 
 
-def _settings(lines, header: str):
-    inside = False
+def _plain_settings(lines: list[str], section: str) -> dict[str, str] | None:
+    """A section of a file in which each line is a setting, a header, a comment or blank; None of any other file.
+
+    It spares `import configparser`, which costs half of what `status` may take.
+    """
+    settings: dict[str, str] = {}
+    inside = None
     for line in lines:
-        text = line.strip()
-        if text.startswith("["):
-            inside = text.startswith(header)
-        elif inside and text[:1] not in ("", ";", "#") and not line[0].isspace():
-            for comment in (" ;", "\t;", " #", "\t#"):
-                text = text.split(comment, 1)[0]
-            key, _, value = text.replace(":", "=", 1).partition("=") if "=" not in text else text.partition("=")
-            yield key.strip().lower(), value.strip()
+        if line[:1] in ("#", ";"):
+            continue
+        at = min((at for mark in "#;" if (at := _comment(line, mark)) > 0), default=len(line))
+        text = line[:at].rstrip()
+        if not text:
+            continue
+        if text[0] == "[":
+            name, bracket, rest = text[1:].partition("]")
+            if not bracket or rest or name in ("", "DEFAULT"):
+                return None
+            inside = name
+            continue
+        ends = [end for end in (text.find("="), text.find(":")) if end >= 0]
+        if inside is None or text[0].isspace() or not ends or not min(ends):
+            return None
+        if inside == section:
+            settings[text[: min(ends)].rstrip().lower()] = text[min(ends) + 1 :].lstrip()
+    return settings
+
+
+def _comment(line: str, mark: str) -> int:
+    """Where a comment begins that a blank stands before; -1 without one."""
+    at = line.find(mark, 1)
+    while at > 0 and not line[at - 1].isspace():
+        at = line.find(mark, at + 1)
+    return at
+
+
+def _settings(path: str, lines: list[str], section: str) -> dict[str, str]:
+    """A section of any file, read as supervisord does (UnhosedConfigParser of supervisor/options.py)."""
+    import configparser
+
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=False)
+    try:
+        parser.read_file(lines)
+    except configparser.Error as error:  # its text holds lines of the file
+        place = getattr(error, "lineno", None) or next((number for number, _ in getattr(error, "errors", ())), "?")
+        told = f"{path}: line {place} is no [section] and no key=value, or stands before any [section]"
+        raise Failure(told, USAGE, "correct that line") from None
+    return dict(parser.items(section)) if parser.has_section(section) else {}
 
 
 def _checked(url: str, where: str) -> str:

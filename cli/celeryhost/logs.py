@@ -123,7 +123,7 @@ def _known(server) -> list[Process]:
 
 def _own_log(config: str) -> str:
     """supervisord's own log; a relative name counts from where it was started, most likely beside its file."""
-    name = locate.read_section(config, "supervisord").get("logfile", "supervisord.log")
+    name = locate.read_section(config, "supervisord", "logfile").get("logfile", "supervisord.log")
     return os.path.join(os.path.dirname(os.path.abspath(config)), os.path.expanduser(name))
 
 

@@ -27,7 +27,7 @@ def supervisor(config: str | None, credentials: bool) -> Page:
     Raises Failure: UNKNOWN when it has none, DENIED and UNKNOWN for `credentials` that cannot be told.
     """
     config = os.path.abspath(config) if config else locate.default_config()
-    settings = locate.read_section(config, "inet_http_server")
+    settings = locate.read_section(config, "inet_http_server", "port", "username", "password")
     if "port" not in settings:
         fix = "celeryhost provision makes it, or write [inet_http_server] there"
         raise Failure(f"Supervisor has no page here: no [inet_http_server] in {config}", UNKNOWN, fix)

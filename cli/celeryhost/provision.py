@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 
-from . import paths
+from . import isolated, paths
 from .errors import DENIED, FAILED, INTERRUPTED, OK, UNKNOWN, UNREACHABLE, Failure
 from .inventory import default_sources, load, select
 
@@ -36,7 +36,7 @@ def playbook(name: str, inventory: str | None = None, limit: str | None = None, 
     _check_hosts(sources, limit)
     if sources == [os.path.join(tree, "inventory", "local")]:
         ask = ask or _sudo_asks()
-    command = [sys.executable, "-m", "ansible", "playbook", os.path.join(tree, "playbooks", f"{name}.yml"), *extra]
+    command = [*isolated.module("ansible"), "playbook", os.path.join(tree, "playbooks", f"{name}.yml"), *extra]
     for source in sources:
         command += ["--inventory", source]
     command += ["--limit", limit] if limit else []

@@ -6,11 +6,11 @@ Each host runs `celeryhost ARGV --json` and its output, a JSON object a line, is
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque, namedtuple
 from shlex import join, split
 from time import monotonic
 
+from . import isolated
 from .errors import DENIED, FAILED, GRAVITY, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, Failure
 from .inventory import Host, targets
 
@@ -63,7 +63,7 @@ def fan_out(
 def command(host: Host, argv: list[str], root: bool | str = False) -> list[str]:
     """The command line that runs `celeryhost ARGV` on a host. Each word arrives there as it is, whatever is in it."""
     if host.variables.get("ansible_connection") == "local":
-        return [sys.executable, "-m", __package__, *argv]
+        return [*isolated.module(__package__), *argv]
     words = [PROGRAM, *argv]
     if host.variables.get("ansible_become") in (True, "true", "yes"):
         root = True
@@ -143,14 +143,9 @@ class _Call:
     def __init__(self, host: Host, words: list[str], timeout: float | None):
         import subprocess
 
-        environment = None
-        if words[0] == sys.executable:
-            environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
         self.host = host
         self.deadline = monotonic() + timeout if timeout else float("inf")
-        self.process = subprocess.Popen(
-            words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.unfinished = {self.process.stdout: b"", self.process.stderr: b""}
         self.said: list[str] = []  # held back until there is data: without any, it is the reason
         self.answered = False

@@ -78,7 +78,7 @@ def _restarts(config: str | None, known: list[Process], pid: int) -> dict[str, i
     so of two processes with one name in two groups nothing is known.
     """
     try:
-        path = read_section(config, "supervisord").get("logfile") if config else None
+        path = read_section(config, "supervisord", "logfile").get("logfile") if config else None
         with open(path or "", "rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_END))
             text = log.read()
@@ -130,7 +130,7 @@ def _files(config: str):
     yield config
     folder = os.path.dirname(config)
     try:
-        patterns = read_section(config, "include").get("files", "").split()
+        patterns = read_section(config, "include", "files").get("files", "").split()
     except Failure:
         return
     for pattern in patterns:

@@ -42,6 +42,8 @@ class Daemon:
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.process: subprocess.Popen | None = None
         (folder / "conf.d").mkdir()
+        (folder / "bin").mkdir()
+        (folder / "bin" / "celeryhost").write_text("from celeryhost.__main__ import main\n\nmain()\n")
         (folder / "log").mkdir()
         password = PASSWORD.replace("%", "%%")
         self.config.write_text(f"""
@@ -99,7 +101,7 @@ files=conf.d/*.conf
         return next(p.pid for p in self.known() if p.name == name)
 
     def run(self, *args: str, **options) -> subprocess.CompletedProcess:
-        """`celeryhost ARGS` where it finds this supervisord by itself: in the current folder."""
+        """`celeryhost ARGS` that finds this supervisord by itself: beside its own folder, where root looks too."""
         return subprocess.run(self.argv(*args), **self.options(timeout=60, capture_output=True, **options))
 
     def popen(self, *args: str, **options) -> subprocess.Popen:
@@ -107,7 +109,7 @@ files=conf.d/*.conf
         return subprocess.Popen(self.argv(*args), **self.options(**pipes | options))
 
     def argv(self, *args: str) -> list[str]:
-        return [sys.executable, "-m", "celeryhost", *args]
+        return [sys.executable, str(self.folder / "bin" / "celeryhost"), *args]
 
     def options(self, env=None, **options) -> dict:
         plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}

@@ -21,6 +21,10 @@ def write(folder, text):
         "[supervisorctl]\nSERVERURL=http://127.0.0.1:9001\npassword=a;b#c\n\n[other]\nserverurl=http://no\n",
         "[supervisorctl]\nserverurl=unix://%(ENV_PLACE)s/s.sock\t# tab\nusername=a=b\n",
         "[supervisorctl]\n",
+        "  [supervisorctl]\n    serverurl = unix://%(here)s/s.sock\n    username: ann\n",
+        "[supervisorctl]\nserverurl = http://h:1\nusername:a=b\n  c\n",
+        "[DEFAULT]\nusername=ann\n[supervisorctl]\nserverurl=http://h:1\n",
+        "[supervisord]\nenvironment=A=%(ENV_NOWHERE)s\n  ,B=1\n[supervisorctl]\nserverurl : http://h:1 ; there\n",
     ],
 )
 def test_reads_what_supervisorctl_reads(tmp_path, monkeypatch, text):
@@ -60,6 +64,35 @@ def test_a_named_file_that_is_not_there():
     with pytest.raises(Failure, match=r"/nowhere/x\.conf: No such file") as failed:
         locate.find("/nowhere/x.conf")
     assert failed.value.code == USAGE
+
+
+def test_a_folder_may_be_relative(tmp_path, monkeypatch):
+    write(tmp_path, "[supervisord]\npidfile=%(here)s/s.pid\n[include]\nfiles =\n    conf.d/*.conf\n    more/*.ini\n")
+    monkeypatch.chdir(tmp_path)
+    assert locate.read_section("supervisord.conf", "supervisord", "pidfile") == {"pidfile": f"{tmp_path}/s.pid"}
+    found = locate.read_section("supervisord.conf", "include", "files")
+    assert found["files"].split() == ["conf.d/*.conf", "more/*.ini"]
+
+
+def test_what_supervisord_refuses_is_named_without_its_words(tmp_path):
+    with pytest.raises(Failure, match=r"supervisord\.conf: line 2 is no ") as failed:
+        locate.find(write(tmp_path, "[supervisorctl]\nthe secret\n  of it\n"))
+    assert failed.value.code == USAGE
+    assert "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_root_is_not_led_by_the_folder_it_stands_in(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr("sys.argv", ["celeryhost"])
+    monkeypatch.setattr(locate, "SEARCH", locate.SEARCH[:2])
+    path = write(tmp_path, "[supervisorctl]\nserverurl=http://h:1\n")
+    if root:
+        with pytest.raises(Failure, match=r"no supervisord\.conf here"):
+            locate.default_config()
+    else:
+        assert locate.default_config() == path
 
 
 def test_no_file_at_all(tmp_path, monkeypatch):

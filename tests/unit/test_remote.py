@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import stat
 import sys
 
@@ -63,12 +64,8 @@ def test_root_by_sudo_only_where_it_is_needed(variables, root):
 
 
 def test_local_connection_is_no_ssh():
-    assert command(Host("here", {"ansible_connection": "local"}), ["status"]) == [
-        sys.executable,
-        "-m",
-        "celeryhost",
-        "status",
-    ]
+    words = command(Host("here", {"ansible_connection": "local"}), ["status"])
+    assert (words[0], words[1], words[-1]) == (sys.executable, "-I", "status")
 
 
 def test_a_host_cannot_pass_for_an_option():
@@ -100,3 +97,13 @@ def test_connections_are_shared_through_a_folder_of_ones_own(tmp_path, monkeypat
     assert not any("ControlPath" in word for word in ssh(Host("one", {})))
     os.rmdir(folder)
     os.rmdir(os.path.dirname(folder))
+
+
+def test_a_local_connection_takes_no_module_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "celeryhost").mkdir()
+    for name in ("celeryhost/__init__.py", "json.py", "runpy.py"):
+        (tmp_path / name).write_text("print('taken')\n")
+    monkeypatch.chdir(tmp_path)
+    words = command(Host("here", {"ansible_connection": "local"}), ["--version"])
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("celeryhost ")

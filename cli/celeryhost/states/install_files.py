@@ -100,7 +100,9 @@ def bring(params, check):
             else:
                 replace(path, after, wanted)
         if folder and not check and not (os.path.isdir(folder) and compiled(folder, changed)):
-            subprocess.run([params["python"], "-m", "compileall", "-q", folder], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [params["python"], "-I", "-m", "compileall", "-q", folder], check=True, stdout=subprocess.DEVNULL
+            )
     except (OSError, KeyError, subprocess.CalledProcessError) as error:
         raise Failure(f"{path}: {error}") from None
     return {"changed": bool(changed), "paths": changed, "diff": diff}

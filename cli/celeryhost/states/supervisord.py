@@ -62,7 +62,7 @@ def look(params):
     found = {"origin": origin(config), "includes": True, "running": False, "foreign": [], "stale": False}
     if found["origin"] == "absent":
         return found, None
-    include = locate.read_section(config, "include").get("files", "")
+    include = locate.read_section(config, "include", "files").get("files", "")
     places = [os.path.join(os.path.dirname(config), pattern) for pattern in include.split()]
     found["includes"] = any(os.path.dirname(place) == programs and place.endswith("*.conf") for place in places)
     supervisor = Supervisor(locate.find(config))
