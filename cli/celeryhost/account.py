@@ -23,6 +23,10 @@ PASSED = re.compile(
     r"|(REQUESTS|CURL)_CA_BUNDLE|GIT_SSL_CA(INFO|PATH)"
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LONGEST = 400  # characters of an exception's text
+
+_PLACE = re.compile(r' +File "([^"]+)", line (\d+)')
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 
 
 def named(user: str):
@@ -140,3 +144,24 @@ def _written(pipe, text) -> int:
 def last_line(output: str) -> str:
     """The last line of `output` that says something: of a traceback that is the exception."""
     return ([line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"])[-1]
+
+
+def error(output: str, folder: str) -> str:
+    """Why a Python process ended, from its traceback: the exception, which may take several lines, and the last place
+    below `folder` that led to it, as `(FILE:LINE)`; what it said last where there is no traceback.
+    """
+    lines = output.splitlines()
+    last = max((at for at, line in enumerate(lines) if _PLACE.match(line)), default=None)
+    if last is None:
+        return last_line(output)
+    said = next((at for at in range(last + 1, len(lines)) if _EXCEPTION.match(lines[at])), None)
+    text = " ".join(" ".join(lines[said:]).split())[:LONGEST] if said is not None else last_line(output)
+    begin = max(at for at, line in enumerate(lines[: last + 1]) if at == 0 or line.startswith("Traceback "))
+    places = [found.groups() for line in lines[begin : last + 1] if (found := _PLACE.match(line))]
+    own = [place for place in places if _is_own(place[0], folder)]
+    path, line = (own or places)[-1]
+    return f"{text} ({path}:{line})"
+
+
+def _is_own(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder}/") and "/site-packages/" not in path

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from celeryhost.errors import Failure
 from celeryhost.states import celery_app
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "mysite"
@@ -41,3 +43,64 @@ def test_a_transport_that_is_none_is_seen_before_its_worker_starts(looks, code):
     done = subprocess.run(argv, cwd=EXAMPLE, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     assert ("rediss-typo" in done.stderr) == looks
+
+
+def load(project, **more):
+    """The module's answer for a copy of the example project; `more` are further parameters."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    app = {"name": "mysite", "user": user, "app": "mysite", "directory": str(project), "virtualenv": sys.prefix}
+    app |= {"settings": {}, "workers": [], "extensions": {}}
+    params = {"app": app, "environment": {"DJANGO_SETTINGS_MODULE": "mysite.settings"}, "environment_file": None}
+    return celery_app.bring(params | {"migrations": False, "unmigrated": False, "record": None} | more, False)
+
+
+TASKS, SETTINGS = "app/tasks.py", "mysite/settings.py"
+BROKEN = {
+    "a syntax error": (TASKS, "def broken(:", r"SyntaxError: .* \(PROJECT/app/tasks\.py:LAST\); mend it"),
+    "a module that is none": (TASKS, "import nowhere", r"No module named 'nowhere' \(PROJECT/app/tasks\.py:LAST\)"),
+    "one that only another file knows": (
+        TASKS,
+        "from . import later",
+        r"ModuleNotFoundError: No module named 'nowhere' \(PROJECT/app/later\.py:1\)",
+    ),
+    "a variable that is not set": (
+        SETTINGS,
+        "os.environ['SHOP_KEY']",
+        r"KeyError: 'SHOP_KEY' \(PROJECT/mysite/settings\.py:LAST\); write SHOP_KEY under `environment` of app mysite",
+    ),
+    "a key that is no variable": (SETTINGS, "{}['SHOP_KEY']", r"KeyError: 'SHOP_KEY' \(.*settings\.py:LAST\); mend it"),
+    "django-environ": (
+        SETTINGS,
+        "from django.core.exceptions import *; raise ImproperlyConfigured('Set the SHOP_KEY environment variable')",
+        r"settings\.py:LAST\); write SHOP_KEY under",
+    ),
+    "an exception of several lines": (
+        SETTINGS,
+        r"raise ValueError('one\n  two')",
+        r"ValueError: .*one two \(.*:LAST\)",
+    ),
+    "an end of its own": (SETTINGS, "raise SystemExit(3)", "it ended by itself, with exit code 3"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_its_worker_would_die_of_is_told_with_file_and_line(tmp_path, what):
+    project = shutil.copytree(EXAMPLE, tmp_path / "mysite", ignore=shutil.ignore_patterns("*.sqlite3*", ".celeryhost"))
+    (project / "app/later.py").write_text("import nowhere\n")
+    assert load(project)["versions"]
+    path, line, said = BROKEN[what]
+    with (project / path).open("a") as file:
+        file.write(f"\n{line}\n")
+    last = len((project / path).read_text().splitlines())
+    with pytest.raises(Failure, match=said.replace("PROJECT", str(project)).replace("LAST", str(last))) as failure:
+        load(project)
+    assert "\n" not in str(failure.value)
+
+
+def test_a_table_that_the_migrations_will_make_may_be_missing_before_them(tmp_path):
+    project = shutil.copytree(EXAMPLE, tmp_path / "mysite", ignore=shutil.ignore_patterns("*.sqlite3*", ".celeryhost"))
+    with (project / TASKS).open("a") as file:
+        file.write("\nfrom django_celery_results.models import TaskResult\nTaskResult.objects.first()\n")
+    assert load(project, unmigrated=True)["unknown"]
+    with pytest.raises(Failure, match="no such table"):
+        load(project)

@@ -192,7 +192,7 @@ def refused_without_the_extension(site):
     site.host.ssh("cat >/srv/lite/bare.py", input=bare)
     lite = apps.describe(site.apps[0])
     settings = {"DJANGO_SETTINGS_MODULE": "bare"}
-    code, said = site.module("celery_app", "celery", app=lite, environment=settings)
+    code, said = site.module("celery_app", "machine", app=lite, environment=settings)
     assert code
     assert "scheduler of beat of app lite needs 'django_celery_beat' in INSTALLED_APPS" in said
 

@@ -1,12 +1,14 @@
-"""Whether a project's Celery app loads, in its own Python and with the environment its worker will have."""
+"""Whether a project's Celery app and tasks load, in its own Python and with the environment its worker will have."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import time
 
+from ..account import error as cause
 from ..account import inherited, last_line, named, run
 from ..errors import Failure
 from ..preflight import not_installed
@@ -19,6 +21,7 @@ ARGUMENTS = {
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "environment_file": {"type": "path"},
     "migrations": {"type": "bool", "default": False},
+    "unmigrated": {"type": "bool", "default": False},
     "record": {"type": "path"},
     "keep": {"type": "bool", "default": False},
 }
@@ -44,6 +47,8 @@ if migrations:
         if end.code:
             raise
 app = find_app(name)
+app.loader.import_default_modules()  # a worker's first step: `imports`, `include` and what autodiscover_tasks finds
+app.finalize()
 absent = []
 if extensions:
     import django
@@ -64,6 +69,13 @@ except metadata.PackageNotFoundError:
 found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue(), "versions": versions}
 print("\\nceleryhost:", json.dumps(found))
 """
+# Exceptions of a database, whose tables may come with the migrations.
+OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
+# How Python, django-environ, environs and python-decouple say that a variable is not set.
+UNSET = re.compile(
+    r"KeyError: '(?P<os>\w+)' |Set the (\w+) environment variable|"
+    r"""variable "?(\w+)"? not set|UndefinedValueError: (\w+) not found"""
+)
 
 
 def bring(params, check):
@@ -83,6 +95,8 @@ def bring(params, check):
             return nothing
         message = f"virtualenv of app {name} is {app['virtualenv']!r}: {error}"
         raise Failure(message, fix="name one with Celery in it") from None
+    if found is None:
+        return nothing | {"unknown": True}
     for extension in found["absent"]:
         raise Failure(not_installed(extension, app["extensions"][extension], "INSTALLED_APPS does not have it"))
     for key, close in found["near"].items():
@@ -101,6 +115,7 @@ def bring(params, check):
 
 def _answer(app, python, question, params, check):
     """What SCRIPT says, or has said when all it read was as it is now; and what to keep for the next look, or None.
+    Twice None where only the migrations that are still to come can tell.
 
     Raises Failure when the app does not load, KeyError without the account, OSError without the Python.
     """
@@ -126,13 +141,26 @@ def _answer(app, python, question, params, check):
     # A project may say something before it and, as it ends, behind it.
     said = [line.partition(" ")[2] for line in output.splitlines() if line.startswith("celeryhost: ")]
     if code or not said:
-        why = f"is {app['app']!r}, which does not load in {app['directory']}: {last_line(output)}"
-        raise Failure(
-            f"app of app {app['name']} {why}",
-            fix=f"try it there: {app['virtualenv']}/bin/celery -A {app['app']} report",
-        )
+        why = cause(output, app["directory"]) if "Traceback (" in output else _ended(code, output)
+        if params["unmigrated"] and OF_DATABASE.match(why):
+            return None, None
+        why = f"is {app['app']!r}, which does not load in {app['directory']}: {why}"
+        raise Failure(f"app of app {app['name']} {why}", fix=_fix(app, output))
     found, *told = map(json.loads, said)
     return found, evidence.record(asked, *told, began, found) if watched else None
+
+
+def _ended(code, output):
+    said = f": {last_line(output)}" if output.strip() else ""
+    return f"it ended by itself, with exit code {code}{said}"
+
+
+def _fix(app, output):
+    unset = UNSET.search(cause(output, app["directory"]))
+    name = unset and next(filter(None, unset.groups()))
+    if name and (not unset["os"] or " os>" in output or "/os.py" in output):
+        return f"write {name} under `environment` of app {app['name']} in celery_apps"
+    return "mend it and provision again: no program has been touched, but one that starts now runs this code"
 
 
 def variables(path):

@@ -7,7 +7,7 @@ import os
 import re
 
 from .. import mysql_script
-from ..account import last_line, run
+from ..account import error, run
 from ..errors import Failure
 
 ARGUMENTS = {
@@ -55,7 +55,7 @@ def bring(params, check):
     if code:
         step = (re.findall(r"^\x1e(\w+)", output, re.MULTILINE) or ["showmigrations"])[-1]
         raise Failure(
-            f"manage.py {step} in {directory}: {last_line(output)}",
+            f"manage.py {step} in {directory}: {error(output, directory)}",
             fix="mend it there, or write `migrate: false` if the project has no database",
         )
     plan, found = json.loads(output.splitlines()[-1])

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Whether a project's Celery app loads, in its own Python and with the environment its worker will have."""
+"""Whether a project's Celery app and tasks load, in its own Python and with the environment its worker will have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ DOCUMENTATION = r"""
 module: celery_app
 short_description: Load a project's Celery app as its worker will
 description:
-  - Changes nothing. Fails with one line when the app does not load, a setting is none of Celery's, or a Django app that
-    the description turns on is not in INSTALLED_APPS.
+  - Changes nothing. Fails with one line when the app or a module of its tasks does not load, a setting is none of
+    Celery's, or a Django app that the description turns on is not in INSTALLED_APPS.
   - In check mode an environment that is not there yet is taken for one that will do.
 options:
   app:
@@ -27,6 +27,10 @@ options:
     type: path
   migrations:
     description: Whether to ask for Django's pending migrations, too.
+    type: bool
+    default: false
+  unmigrated:
+    description: Whether migrations are still to come, so that an error of the database says nothing yet.
     type: bool
     default: false
   record:
@@ -51,6 +55,7 @@ EXAMPLES = r"""
 RETURN = r"""
 transport_options: {description: The project's own broker_transport_options., type: dict}
 pending: {description: Migrations that are not applied., type: list}
+unknown: {description: C(true) where only the migrations that are still to come can tell., type: bool}
 versions: {description: Of celery and kombu; none where the app does without redis., type: list}
 """
 
