@@ -64,8 +64,10 @@ def _click() -> int:
 
 
 def _say(what: object, code: int) -> int:
+    from .masking import hide_passwords
+
     sys.stdout.flush()
-    print(f"celeryhost: {what}", file=sys.stderr)
+    print(hide_passwords(f"celeryhost: {what}"), file=sys.stderr)
     return code
 
 

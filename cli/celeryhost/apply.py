@@ -23,10 +23,10 @@ import time
 from collections import namedtuple
 
 from . import conffile, lifecycle
-from .conffile import MASK
 from .errors import DENIED, DOWN, FAILED, OK, TIMEOUT, USAGE, Failure
+from .masking import MASK, hide_passwords
 from .programs import ALIVE, DEAD, Process, processes, select
-from .rpc import Fault
+from .status import reread
 
 ADD, CHANGE, REMOVE, START = "add", "change", "remove", "start"
 LOCK_SECONDS = 600  # what another apply may take: workers that let long tasks end
@@ -269,11 +269,7 @@ def config_of(supervisor) -> str | None:
 def _pending(supervisor) -> _Pending:
     """What supervisord finds in its files and does not run, each as a set of groups; it reads them anew."""
     old = _configs(supervisor)
-    try:
-        ((added, changed, removed),) = supervisor.call("reloadConfig")
-    except Fault as fault:
-        text = fault.text.partition(": ")[2] or fault.text
-        raise conffile.explain(text, config_of(supervisor) or "supervisord.conf") from None
+    added, changed, removed = reread(supervisor, config_of(supervisor))
     new, running = _configs(supervisor), processes(supervisor)
     unseen = _automatic_now(running, new, supervisor.call("getIdentification"))
     changed = {*changed, *unseen} - {*added, *removed}
@@ -364,7 +360,7 @@ def _shown(old: dict, new: dict) -> dict:
 
 
 def _plain(value):
-    return conffile.hide_passwords(value) if isinstance(value, str) else value
+    return hide_passwords(value) if isinstance(value, str) else value
 
 
 # The file

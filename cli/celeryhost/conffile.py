@@ -6,6 +6,7 @@ Nothing here parses them: supervisord's own parser does, run with its own Python
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,10 +18,10 @@ from . import conffile_reader
 from .conffile_reader import canonical
 from .errors import DENIED, DOWN, FAILED, USAGE, Failure
 from .locate import read_section
+from .masking import MASK, URL_SECRET, hide_passwords
 
 READ_SECONDS = 60  # a small board takes 2
 INSTALLED = "/opt/supervisor/bin/supervisord"  # roles/supervisor's own virtual environment
-MASK = "***"
 
 Program = namedtuple(
     "Program",
@@ -322,6 +323,29 @@ _MEANINGS = [(re.compile(pattern, re.DOTALL), what, fix) for pattern, what, fix 
 _PLACE = re.compile(r" in section u?'(?P<section>[^']+)'(?: \(file: u?'(?P<file>[^']+)'\))?$")
 
 
+# The options whose values are shown: what stands under another name may be a piece of an environment.
+_OPTIONS = re.compile(
+    r"std(out|err)_(logfile(_maxbytes|_backups)?|capture_maxbytes|events_enabled|syslog)|num(procs|procs_start)"
+    r"|auto(re)?start|start(secs|retries)|stop(signal|waitsecs|asgroup)|killasgroup|exitcodes|priority|process_name"
+    r"|command|directory|user|umask|serverurl|redirect_stderr|programs|events|buffer_size|result_handler"
+    r"|socket(_owner|_mode)?|files?|chmod|chown|port|logfile(_maxbytes|_backups)?|pidfile|childlogdir|loglevel|identifier"
+    r"|min(fds|procs)|nodaemon|nocleanup|strip_ansi"
+)
+
+
+def refused(text: str, config: str | None) -> Failure:
+    """The Failure (USAGE) for what supervisord says when it is to read its files.
+
+    Its parser is asked again, which knows more of file and option, where this user may read all of them.
+    """
+    with contextlib.suppress(Failure):
+        readings, _ = read(config, [[]]) if config else ([], [])
+        for reading in readings:
+            if reading.failure:
+                return reading.failure
+    return explain(text.partition("CANT_REREAD: ")[2] or text, config or "supervisord.conf")
+
+
 def explain(text: str, config: str, option: str | None = None) -> Failure:
     """The Failure (USAGE) for an error that supervisord has with its files: one line, no value of an environment.
 
@@ -336,20 +360,32 @@ def explain(text: str, config: str, option: str | None = None) -> Failure:
         (None, "{option}: {said}" if option else "{said}", None),
     )
     known |= {"said": said, **(match.groupdict() if match else {})}
-    if "environment" in known["option"]:
+    name = known["option"].rpartition(".")[2]
+    if "environment" in name:
         bare = [key for key, value in _split(known["value"]) if "%" in conffile_reader.EXPANSION.sub("", value)]
         known["value"] = ", ".join(f"{key}={MASK}" for key in bare) or MASK
+        known["name"] = known["name"] if known["name"].startswith("'ENV_") else MASK
         what = what if match else "environment= is wrong"
-    known |= {"option": known["option"].rpartition(".")[2], "folder": os.path.dirname(known["value"])}
+    elif match and "option" in match.groupdict() and not _OPTIONS.fullmatch(name):
+        known["value"], name = MASK, "an option that Supervisor does not know"
+    else:
+        known |= {key: _bare(known[key]) for key in ("value", "said")}
+    known |= {"option": name, "folder": os.path.dirname(known["value"])}
     file = canonical(known["source"].strip("'\"<>") or known["file"])
     section = f" [{known['section']}]:" if known["section"] else ""
     message = hide_passwords(" ".join(what.format_map(known).split()))
     return Failure(f"{file}:{section} {message}", USAGE, fix and fix.format_map(known))
 
 
+def _bare(text: str) -> str:
+    """`text` as far as its first assignment, line or {: a value may have run into the environment that follows it, and
+    a bare %s stands for a dict of all."""
+    match = re.search(r"=|\n|\\n|\{", text)
+    return f"{text[: match.start()]}…" if match else text
+
+
 # Showing without secrets
 
-_URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^/\s:@'\"]*:)[^@\s'\"]+(?=@)", re.IGNORECASE)
 # `environment=` up to the end of its last continuation line; comments and empty lines may stand between those.
 _ENVIRONMENT = re.compile(
     r"^[ \t]*environment[ \t]*[=:](?P<pairs>.*(?:(?:\n(?:[ \t]*[#;].*|[ \t]*))*\n[ \t]+\S.*)*)",
@@ -357,11 +393,6 @@ _ENVIRONMENT = re.compile(
 )
 _PAIR = re.compile(r"""(?P<key>[^\s=,"']+)\s*=\s*(?P<value>"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^,]*)""")
 _SECRET_NAME = re.compile(r"pass|secret|token|credential|api_?key|dsn", re.IGNORECASE)
-
-
-def hide_passwords(text: str) -> str:
-    """`text` with the passwords of its URLs masked."""
-    return _URL_PASSWORD.sub(rf"\1{MASK}", text)
 
 
 def hide(text: str, other: str | None = None) -> str:
@@ -384,7 +415,7 @@ def hide(text: str, other: str | None = None) -> str:
 
 def secrets(text: str) -> set[str]:
     """What in a Supervisor file's text must appear in no output: passwords of URLs, and values of telling names."""
-    found = {match[0].rpartition(":")[2] for match in _URL_PASSWORD.finditer(text)}
+    found = {match["secret"] for match in URL_SECRET.finditer(text)}
     found |= {value.strip("\"'") for (_, key), value in _pairs(text).items() if _SECRET_NAME.search(key)}
     found |= {value.replace("%%", "%") for value in found}
     return {value for value in found if len(value) >= 6}

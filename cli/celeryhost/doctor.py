@@ -24,6 +24,7 @@ from .checks import (
 from .checks.host import Host, processes
 from .errors import FAILED
 from .errors import OK as FINE
+from .masking import hide_passwords
 
 HOST, APP, REDIS = "host", "app", "redis"
 
@@ -100,7 +101,10 @@ def _looked(check: Check, name: str, args: tuple):
     try:
         for finding in check.look(*args):
             found += 1
-            yield finding._replace(check=check.name)
+            told = {
+                field: hide_passwords(getattr(finding, field) or "") or None for field in ("symptom", "cause", "fix")
+            }
+            yield finding._replace(check=check.name, **told)
     except Skip as reason:
         yield Finding(SKIP, name, str(reason), check=check.name)
     except PermissionError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from .errors import Failure
+from .errors import USAGE, Failure
 from .locate import read_section
 from .proc import usage
 from .programs import Process, from_info, select, tail
@@ -50,6 +50,10 @@ def _row(supervisor, process: Process, used, before, restarts) -> Row:
         cpu = round(100 * seconds / age, 1) if age > 0 else 0.0
     failed = process.state in ("FATAL", "BACKOFF") or (process.state == "EXITED" and bool(process.spawnerr))
     last = tail(process, 1, supervisor) if failed else []
+    if last:
+        from .masking import hide_passwords
+
+        last = [hide_passwords(last[0])]
     return Row(
         name=process.name,
         group=process.group,
@@ -116,13 +120,29 @@ def changes(supervisor, known: list[Process]) -> dict | None:
 def pending(supervisor) -> dict | None:
     """`changes`, whatever the files' times say."""
     try:
+        added, changed, removed = reread(supervisor, supervisor.server.config)
+    except Failure as failure:
+        if failure.code != USAGE:
+            raise
+        return {"error": str(failure)}
+    found = {"added": added, "changed": changed, "removed": removed}
+    return found if any(found.values()) else None
+
+
+def reread(supervisor, config: str | None) -> list[list[str]]:
+    """The groups that supervisord finds added, changed and removed in its files, which it reads anew.
+
+    Raises Failure: USAGE where it cannot, without the values that its own words hold.
+    """
+    try:
         ((added, changed, removed),) = supervisor.call("reloadConfig")
     except Fault as fault:
         if fault.code != CANT_REREAD:
             raise
-        return {"error": fault.text}
-    found = {"added": added, "changed": changed, "removed": removed}
-    return found if any(found.values()) else None
+        from .conffile import refused
+
+        raise refused(fault.text, config) from None
+    return [added, changed, removed]
 
 
 def _files(config: str):

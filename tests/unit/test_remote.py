@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import stat
+import subprocess
 import sys
 
 import pytest

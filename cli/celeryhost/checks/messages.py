@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from .. import conffile
 from . import Skip, fail, ok, warn
 from .host import App, Host
 from .redis import Redis
@@ -47,14 +46,14 @@ def identity(app: App) -> str:
 def broker(host: Host, app: App):
     """With a broker that refuses it a worker is RUNNING and useless."""
     found = section(app, "broker")
-    shown = conffile.hide_passwords(found["shown"])
+    shown = found["shown"]
     if not found["refused"]:
         yield ok(app.name, f"{shown} answers")
         return
     cause, fix = next((cause, fix) for words, cause, fix in MEANINGS if words in found["refused"])
     yield fail(
         app.name,
-        f"Cannot connect to {shown}: {conffile.hide_passwords(found['refused'])}",
+        f"Cannot connect to {shown}: {found['refused']}",
         cause,
         fix,
     )
@@ -77,7 +76,7 @@ def results(host: Host, app: App):
     elif found["refused"]:
         yield fail(
             app.name,
-            conffile.hide_passwords(found["refused"]),
+            found["refused"],
             f"the result backend ({found['backend']}) cannot be read",
             "manage.py migrate for a database; else correct result_backend",
         )

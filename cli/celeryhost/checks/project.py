@@ -6,7 +6,7 @@ import ast
 import json
 import os
 
-from .. import conffile, mysql_script
+from .. import mysql_script
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
@@ -49,7 +49,7 @@ def app(host: Host, app: App):
         yield fail(
             app.name,
             "Unable to load celery application.",
-            conffile.hide_passwords(answer["message"]),
+            answer["message"],
             f"try it: cd {part.program.directory or '/'} && {part.read.python} -m celery -A {part.read.app} report",
         )
     else:

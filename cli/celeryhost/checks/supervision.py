@@ -6,8 +6,8 @@ import os
 import re
 
 from .. import conffile
-from ..errors import DENIED, DOWN, Failure
-from ..status import pending
+from ..errors import DENIED, DOWN, USAGE, Failure
+from ..status import reread
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import Host, processes
 
@@ -71,13 +71,16 @@ def programs(host: Host):
 
 def configuration(host: Host):
     """A file that supervisord cannot read blocks every `update`, and at boot supervisord itself does not start."""
-    changes = pending(host.live)
-    if changes is None:
+    try:
+        changes = dict(zip(("added", "changed", "removed"), reread(host.live, host.live.server.config), strict=True))
+    except Failure as failure:
+        if failure.code != USAGE:
+            raise
+        cause = "at the next boot supervisord would not start at all"
+        yield fail(SUBJECT, f"CANT_REREAD: {failure.message}", cause, failure.fix or "correct that file")
+        return
+    if not any(changes.values()):
         yield ok(SUBJECT, "what is on disk is what runs")
-    elif "error" in changes:
-        failure = conffile.explain(changes["error"], host.supervisor.server.config or "supervisord.conf")
-        cause = f"{failure.message}; at the next boot supervisord would not start at all"
-        yield fail(SUBJECT, f"CANT_REREAD: {changes['error']}", cause, failure.fix or "correct that file")
     else:
         told = ", ".join(f"{name} ({kind})" for kind, names in changes.items() for name in names)
         yield warn(
