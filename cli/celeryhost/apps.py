@@ -119,6 +119,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SETTING = re.compile(r"[a-z][a-z0-9]*_[a-z0-9_]+")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
 _GIT = re.compile(r"(https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
+_VERSION = re.compile(r"[^\s:+^-][^\s:]*")  # to git the others are an option, or more than one ref
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -187,7 +188,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
     app["support"] = SUPPORT
-    app["version"] = _text(app["version"], f"version {of}")
+    app["version"] = _text(app["version"], f"version {of}", _VERSION, "a branch, tag or commit")
     app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
     app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
     app["broker_database"] = _number(app["broker_database"], f"broker_database {of}", least=0)
@@ -615,6 +616,8 @@ def _source(source, where: str) -> tuple[str | None, str | None]:
     if source is None:
         return None, None
     source = _text(source, where)
+    if source.startswith("-"):
+        raise _wrong(where, source, "a git URL or a whole path", "write it like https://git.example/me/mysite.git")
     if _GIT.fullmatch(source):
         if re.match(r"https?://[^/@]*:[^/@]*@", source):
             raise Failure(

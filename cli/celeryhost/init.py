@@ -6,34 +6,33 @@ Importing would need the project's own environment, its database settings and se
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import subprocess
 from collections import namedtuple
 
+from . import init_files, init_variables
 from .apps import DJANGO, describe
 from .errors import UNKNOWN, USAGE, Failure
 
-Project = namedtuple("Project", "directory settings apps requirements scheduler results top remote version")
+Project = namedtuple(
+    "Project",
+    "directory settings configurations apps requirements scheduler results top remote version trees"
+    " others samples beat hidden",
+)
 Project.__doc__ = """What a folder with a Django project says about itself.
 
-`directory` holds manage.py; `settings` and `apps` (values for DJANGO_SETTINGS_MODULE and `celery -A`) map each
-candidate to the file that says so, the likeliest first; `requirements` is relative to `directory`, or None;
-`scheduler` and `results` are what `celery_apps` is to say of django-celery-beat and django-celery-results, or None;
-`top` is the top of the git work tree (else `directory`), `remote` and `version` where it comes from, or None."""
+`directory` holds manage.py; `settings`, `configurations` and `apps` (values for DJANGO_SETTINGS_MODULE,
+DJANGO_CONFIGURATION and `celery -A`) map each candidate to the file that says so, the likeliest first; `requirements`
+is relative to `directory`, or None, and `others` are further such files; `scheduler` and `results` are what
+`celery_apps` is to say of beat's scheduler and of django-celery-results, or None, and `beat` the file with the line
+that says so of beat, or None; `top` is the top of the git work tree (else the folder that was named), `remote` and
+`version` where it comes from, or None, `hidden` whether the remote's URL had a password or token, which is left out;
+`trees` maps each Python file to its syntax tree; `samples` are files that show the environment it wants."""
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "tests", "test", "docs", "migrations", "static", "media"}
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _DEPTH = 4  # folders below the one that was named
-_REQUIREMENTS = (
-    "requirements.txt",
-    "requirements/production.txt",
-    "requirements/prod.txt",
-    "requirements/requirements.txt",
-    "requirements/base.txt",
-    "requirements/common.txt",
-)
 _URL = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:")
 
 
@@ -48,8 +47,8 @@ def find(path: str) -> list[str]:
     return sorted(found, key=lambda folder: (folder.count(os.sep), folder))
 
 
-def look(directory: str) -> Project:
-    """What the Django project whose manage.py is in `directory` says about itself."""
+def look(directory: str, named: str | None = None) -> Project:
+    """What the Django project whose manage.py is in `directory` says about itself; `named` may be a folder above it."""
     directory = os.path.realpath(directory)  # as git names the top of its work tree
     trees = {}
     for folder, names in _folders(directory):
@@ -57,29 +56,39 @@ def look(directory: str) -> Project:
             if name.endswith(".py"):
                 file = os.path.join(folder, name)
                 trees[file] = _parsed(file)
-    settings = _settings(directory, trees)
-    top, remote, version = _git(directory)
+    settings = _values_of("DJANGO_SETTINGS_MODULE", directory, trees)
+    top, remote, version, hidden = _git(directory, os.path.realpath(named or directory))
     words = _words_of_settings(directory, settings, trees)
     apps = _apps(directory, trees)
     own_backend = {"CELERY_RESULT_BACKEND", "result_backend"} & words.union(
         *(_words(trees[file]) for file in apps.values())
     )
-    requirements = [
-        os.path.relpath(file, directory)
-        for place in dict.fromkeys((directory, top))
-        for file in (os.path.join(place, name) for name in _REQUIREMENTS)
-        if os.path.isfile(file)
-    ]
+    folders = list(_folders(top))
+    requirements, *others = [
+        os.path.relpath(file, directory) for file in init_files.requirements(directory, top, folders)
+    ] or [None]
+    beats = init_files.beat_lines(folders)
+    if beats:
+        scheduler, beat = next((line for line in beats if line[0]), beats[0])
+    else:
+        by_default = "django_celery_beat" in words and "CELERY_BEAT_SCHEDULER" not in words
+        scheduler, beat = DJANGO if by_default else None, None
     return Project(
         directory,
         settings,
+        _values_of("DJANGO_CONFIGURATION", directory, trees),
         apps,
-        next(iter(requirements), None),
-        DJANGO if "django_celery_beat" in words and "CELERY_BEAT_SCHEDULER" not in words else None,
+        requirements,
+        scheduler,
         DJANGO if "django_celery_results" in words and not own_backend else None,
         top,
         remote,
         version,
+        trees,
+        others,
+        [os.path.relpath(file, directory) for file in init_files.samples(directory, top)],
+        beat and os.path.relpath(beat, directory),
+        hidden,
     )
 
 
@@ -104,6 +113,8 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
     if project.requirements not in (None, "requirements.txt"):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
+    if project.configurations:
+        entry["environment"]["DJANGO_CONFIGURATION"] = next(iter(project.configurations))
     root = import_root(project, app)
     if root != ".":
         entry["environment"]["PYTHONPATH"] = os.path.join(describe(entry)["directory"], root)
@@ -115,17 +126,48 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
     return entry
 
 
-def remarks(project: Project) -> list[str]:
-    """What a person should know about the description."""
+def required(project: Project, app: str, settings: str) -> list[str]:
+    """The environment variables that settings and app read without a default."""
+    files, seen = [project.apps.get(app), _file_of(project, settings)], {}
+    while files:
+        file = files.pop()
+        if file in project.trees and file not in seen:
+            seen[file] = project.trees[file]
+            files += [_file_of(project, module) for module in _imports(project.directory, file, seen[file])]
+    return init_variables.required(list(seen.values()))
+
+
+def remarks(project: Project, entry: dict) -> list[str]:
+    """What a person should know about the description `entry`."""
+    said = []
     if project.requirements is None:
-        return ["no requirements file found: Django and Celery are then all that is installed; see `requirements`"]
-    return []
+        said.append(
+            "no requirements file found: Celery is then all that is installed, without Django; see `requirements`"
+        )
+    elif project.others:
+        said.append(f"{', '.join(project.others[:5])} may be requirements, too; `requirements` takes a list")
+    variables = [
+        name
+        for name in required(project, entry["app"], entry["environment"]["DJANGO_SETTINGS_MODULE"])
+        if name not in entry["environment"]
+    ]
+    if variables:
+        said.append(f"read without a default: {', '.join(variables)}; give them under `environment`")
+    if project.samples:
+        said.append(
+            f"{', '.join(project.samples)} shows the environment it wants; a .env that git ignores is not brought"
+        )
+    if project.beat:
+        said.append(f"beat's scheduler is {project.scheduler or 'the default one'}, as in {project.beat}")
+    if project.hidden:
+        said.append("the password or token in the remote's URL is left out; for a private repository see `git_key`")
+    return said
 
 
 def development_settings(project: Project) -> str | None:
     """What manage.py takes for DJANGO_SETTINGS_MODULE, as opposed to what is deployed."""
     tree = _parsed(os.path.join(project.directory, "manage.py"))
-    return next(_settings_in(tree), None)
+    return next(_given_in(tree, "DJANGO_SETTINGS_MODULE"), None)
 
 
 def import_root(project: Project, app: str) -> str:
@@ -151,7 +193,7 @@ def files(entry: dict, host: str, user: str) -> dict[str, str]:
         "hosts.yml": "# Where it runs. One machine does everything; each group may have others, or several.\n"
         + _yaml(hosts),
         "group_vars/all/apps.yml": "# What runs there; docs/variables.md has all keys.\n"
-        + _yaml({"celery_apps": [entry]}),
+        + _yaml({"celery_apps": [_untrusted(entry)]}),
     }
 
 
@@ -196,30 +238,38 @@ def _parsed(file: str) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
-def _settings(directory: str, trees: dict) -> dict[str, str]:
-    """Candidates for DJANGO_SETTINGS_MODULE: what is deployed (asgi, wsgi) says more than what is developed with."""
+def _values_of(variable: str, directory: str, trees: dict) -> dict[str, str]:
+    """What the code gives an environment variable: what is deployed (asgi, wsgi) says more than what develops."""
     order = ("asgi.py", "wsgi.py", "celery.py", "celery_app.py", "manage.py")
     found = []
     for file, tree in trees.items():
         name = os.path.basename(file)
-        for module in _settings_in(tree):
-            found.append((order.index(name) if name in order else len(order), file, module))
+        for value in _given_in(tree, variable):
+            found.append((order.index(name) if name in order else len(order), file, value))
     candidates = {}
-    for _, file, module in sorted(found):
-        candidates.setdefault(module, os.path.relpath(file, directory))
+    for _, file, value in sorted(found):
+        candidates.setdefault(value, os.path.relpath(file, directory))
     return candidates
 
 
-def _settings_in(tree: ast.Module):
-    """Values of `os.environ.setdefault("DJANGO_SETTINGS_MODULE", "x")` and `os.environ["…"] = "x"`."""
+def _given_in(tree: ast.Module, variable: str):
+    """Values of `os.environ.setdefault("X", "x")` and `os.environ["X"] = "x"`."""
     for node in ast.walk(tree):
         pair = ()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setdefault":
             pair = node.args
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
             pair = (node.targets[0].slice, node.value)
-        if len(pair) == 2 and _text(pair[0]) == "DJANGO_SETTINGS_MODULE" and _text(pair[1]):
-            yield _text(pair[1])
+        if len(pair) == 2 and _text(pair[0]) == variable and _default(pair[1]):
+            yield _default(pair[1])
+
+
+def _default(node) -> str | None:
+    """A text, or the one that stands as default in `config("X", default="x")`, `os.getenv("X", "x")` and the like."""
+    if isinstance(node, ast.Call):
+        named = [word.value for word in node.keywords if word.arg == "default"]
+        return _text([*named, *node.args[1:], None][0])
+    return _text(node)
 
 
 def _text(node) -> str | None:
@@ -230,16 +280,42 @@ def _apps(directory: str, trees: dict) -> dict[str, str]:
     """Values for `celery -A`, and the file of each: modules that set a name to `Celery(…)`."""
     found = []
     for file, tree in trees.items():
-        for node in tree.body:
+        makers = _makers(tree)
+        for node in _statements(tree):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
             call = getattr(node, "value", None)
-            if not (isinstance(call, ast.Call) and isinstance(targets[0], ast.Name)):
-                continue
-            called = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", None)
-            if called == "Celery":
+            if isinstance(call, ast.Call) and isinstance(targets[0], ast.Name) and _last_name(call.func) in makers:
                 usual = os.path.basename(file) in ("celery.py", "celery_app.py")
                 found.append((not usual, file.count(os.sep), file, targets[0].id))
     return {_for_celery(_module(directory, file)[0], name): file for _, _, file, name in sorted(found)}
+
+
+def _makers(tree: ast.Module) -> set[str]:
+    """What makes a Celery app in this file: the class by any name, a subclass of it, a function that returns one."""
+    makers = {"Celery"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "celery":
+            makers |= {alias.asname for alias in node.names if alias.name == "Celery" and alias.asname}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and makers & {_last_name(base) for base in node.bases}:
+            makers.add(node.name)
+        elif isinstance(node, ast.FunctionDef) and any(isinstance(part, ast.Return) for part in ast.walk(node)):
+            calls = [part.func for part in ast.walk(node) if isinstance(part, ast.Call)]
+            if makers & set(map(_last_name, calls)):
+                makers.add(node.name)
+    return makers
+
+
+def _statements(tree):
+    """The statements of a module, those below `try` and `if` too."""
+    for node in tree.body:
+        yield node
+        if isinstance(node, (ast.Try, ast.If)):
+            yield from _statements(node)
+
+
+def _last_name(node) -> str | None:
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
 
 
 def _for_celery(module: str, name: str) -> str:
@@ -259,6 +335,28 @@ def _module(directory: str, file: str) -> tuple[str, str]:
         root = directory
     name = os.path.relpath(file, root)[: -len(".py")].replace(os.sep, ".")
     return name.removesuffix(".__init__"), root
+
+
+def _file_of(project: Project, module: str) -> str | None:
+    """The project's own file that a dotted name means, wherever on sys.path its folder is."""
+    path = os.sep + module.replace(".", os.sep)
+    ends = (f"{path}.py", f"{path}{os.sep}__init__.py")
+    return min((file for file in project.trees if file.endswith(ends)), key=len, default=None)
+
+
+def _imports(directory: str, file: str, tree: ast.Module):
+    """The dotted names that a file imports, among them those that may be names in a module."""
+    package = _module(directory, file)[0].split(".")
+    if os.path.basename(file) != "__init__.py":
+        package.pop()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _words_of_settings(directory: str, settings: dict, trees: dict) -> set[str]:
@@ -283,13 +381,14 @@ def _words(tree: ast.Module) -> set[str]:
     return found
 
 
-def _git(directory: str) -> tuple[str, str | None, str | None]:
+def _git(directory: str, named: str) -> tuple[str, str | None, str | None, bool]:
     top = _git_says(directory, "rev-parse", "--show-toplevel")
     if not top:
-        return directory, None, None
+        return named if f"{directory}/".startswith(f"{named}/") else directory, None, None, False
     remote = _git_says(directory, "remote", "get-url", "origin")
     remote = remote if remote and _URL.match(remote) else None
-    return os.path.realpath(top), remote, _git_says(directory, "symbolic-ref", "--short", "HEAD")
+    bare = re.sub(r"^(https?://)[^/@]*@", r"\1", remote) if remote else None
+    return os.path.realpath(top), bare, _git_says(directory, "symbolic-ref", "--short", "HEAD"), bare != remote
 
 
 def _git_says(directory: str, *words: str) -> str | None:
@@ -301,24 +400,27 @@ def _git_says(directory: str, *words: str) -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _yaml(value, indent: int = 0, item: bool = False) -> str:
-    """Block style; a value is quoted unless it is a plain word, JSON's quotes being YAML's double ones."""
-    pad = "  " * indent
+class _Untrusted(str):
+    """Text that Ansible would take for a template, and that a person did not write as one."""
+
+
+def _untrusted(value):
+    """A copy in which what a project has brought is never a template, whatever is in it."""
     if isinstance(value, dict):
-        text = ""
-        for number, (key, inner) in enumerate(value.items()):
-            lead = "" if item and number == 0 else pad
-            if inner and isinstance(inner, (dict, list)):
-                text += f"{lead}{key}:\n{_yaml(inner, indent + 1)}"
-            else:
-                text += f"{lead}{key}:{_scalar(inner)}\n"
-        return text
-    return "".join(f"{pad}- {_yaml(inner, indent + 1, item=True).lstrip()}" for inner in value)
+        return {key: _untrusted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_untrusted(inner) for inner in value]
+    return _Untrusted(value) if isinstance(value, str) and re.search(r"\{[{%#]", value) else value
 
 
-def _scalar(value) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_/][\w./@+-]*(:[\w./@+-]+)*", value):
-        return f" {value}"
-    return f" {json.dumps(value)}"
+def _yaml(value) -> str:
+    import yaml  # ansible-core's own dependency
+
+    class Dumper(yaml.SafeDumper):
+        def increase_indent(self, flow=False, indentless=False):
+            return super().increase_indent(flow, False)
+
+    Dumper.ignore_aliases = lambda *_: True
+    Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", ""))
+    Dumper.add_representer(_Untrusted, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), "'"))
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)

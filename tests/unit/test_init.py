@@ -131,6 +131,173 @@ def test_assigned_settings_annotations_and_what_does_not_parse(project):
     assert found.requirements is None
 
 
+MANAGED = {"manage.py": MANAGE.format("s.settings"), "s/__init__.py": "", "s/settings.py": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        (["requirements-prod.txt", "requirements-dev.txt"], ["requirements-prod.txt"]),
+        (["requirements/deploy.txt", "requirements/test.txt"], ["requirements/deploy.txt"]),
+        (["requirements.txt", "requirements_prod.txt"], ["requirements.txt", "requirements_prod.txt"]),
+        (["dependencies/pip/requirements.txt"], ["dependencies/pip/requirements.txt"]),
+        (["requirements/prod.in", "requirements/prod.txt"], ["requirements/prod.txt", "requirements/prod.in"]),
+        (["reqs.txt", "docs/requirements.txt", "robots.txt"], ["reqs.txt"]),
+        (["deploy/requirements.txt"], ["deploy/requirements.txt"]),
+        (["requirements/local.txt"], []),
+    ],
+)
+def test_requirements_under_many_names(files, found, project):
+    looked = init.look(project(MANAGED | dict.fromkeys(files, "django\ncelery\n")))
+    assert [name for name in (looked.requirements, *looked.others) if name] == found
+
+
+def test_requirements_between_manage_and_the_top(project):
+    files = {f"services/backend/src/{name}": text for name, text in MANAGED.items()}
+    files |= {"services/backend/requirements.txt": "django\n", "services/front/requirements.txt": "flask\n"}
+    top = project(files)
+    found = init.look(top / "services/backend/src", str(top))
+    entry = init.description(found, "shop", "s", "s.settings")
+    assert (found.requirements, found.others) == ("../requirements.txt", [])
+    assert (entry["source"], entry["subfolder"]) == (str(top), "services/backend/src"), "without git the named folder"
+    in_git(top)
+    assert init.look(top / "services/backend/src").requirements == "../requirements.txt"
+
+
+def test_without_requirements_django_is_not_promised(project):
+    found = init.look(project(MANAGED))
+    [remark] = init.remarks(found, init.description(found, "s", "s", "s.settings"))
+    assert "Celery is then all that is installed, without Django" in remark
+
+
+BEAT = MANAGED | {"s/settings.py": 'INSTALLED_APPS = ["django_celery_beat"]\n'}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "scheduler"),
+    [
+        ("Procfile", "web: gunicorn s.wsgi\nbeat: celery -A s beat -l INFO\n", None),
+        ("Procfile", "beat: celery -A s beat --scheduler redbeat.RedBeatScheduler\n", "redbeat.RedBeatScheduler"),
+        ("Procfile", "beat: celery -A s beat -S django\n", "django"),
+        ("Procfile", "beat: celery -A s worker -B -S redbeat.RedBeatScheduler\n", "redbeat.RedBeatScheduler"),
+        ("Procfile", "worker: celery -A s worker\n", "django"),
+        ("docker-compose.yml", 'command: ["celery", "-A", "s", "beat", "-S", "a.b:C"]\n', "a.b:C"),
+        ("compose.prod.yaml", "command:\n  - celery\n  - -A\n  - s\n  - beat\n  - --scheduler=a.b:C\n", "a.b:C"),
+        ("compose.yml", "command: >\n  celery -A s beat\n  -S a.b:C\n", "a.b:C"),
+        (
+            "deploy/supervisor/beat.conf",
+            "command=/v/bin/celery -A s beat --scheduler django_celery_beat.schedulers:DatabaseScheduler\n",
+            "django",
+        ),
+        ("deploy/celery-beat.service", "ExecStart=/bin/sh -c 'celery -A s beat \\\n  -S a.b:C'\n", "a.b:C"),
+        ("Makefile", "beat:\n\tpoetry run celery -A s beat -Sa.b:C\n", "a.b:C"),
+        ("scripts/run.sh", "# celery -A s beat\nexec python -m celery -A s beat -S a.b:C &\n", "a.b:C"),
+        ("scripts/run.sh", "# celery -A s beat\n", "django"),
+    ],
+)
+def test_the_projects_own_beat_line_says_the_scheduler(file, text, scheduler, project):
+    found = init.look(project(BEAT | {file: text}))
+    assert found.scheduler == scheduler
+    entry = init.description(found, "s", "s", "s.settings")
+    assert entry["beat"] == ({"scheduler": scheduler} if scheduler else {})
+
+
+SETTINGS = """
+import os, environ, json
+from os import environ as e
+from decouple import config
+from .helper import get_env
+env = environ.Env(DEBUG=(bool, False), TOKEN=str)
+environ.Env.read_env(".env")
+A = os.environ["A"]
+SECRET_KEY = os.getenv("KEY")
+OPTIONAL = os.getenv("OPTIONAL")
+HOSTS = os.getenv("HOSTS").split(",")
+PORT = int(os.environ.get("PORT"))
+WORKERS = int(os.environ.get("WORKERS", 2))
+DEBUG = env("DEBUG")
+TOKEN = env.str("TOKEN")
+WITH = env.bool("WITH", False) or env("WITH2", default="") or config("WITH3", default=1) or config("WITH4", "x")
+CAST = config("CAST", cast=int)
+DATABASES = {"default": env.db()}
+CACHES = {"default": env.cache("CACHE", default="")}
+OWN = get_env("OWN")
+try:
+    CAUGHT = os.environ["CAUGHT"]
+except KeyError:
+    CAUGHT = None
+if "TESTED" in os.environ:
+    TESTED = os.environ["TESTED"]
+os.environ["WRITTEN"] = "1"
+os.environ.setdefault("SET", "1")
+SET = os.environ["SET"]
+BROKER = os.environ["CELERY_BROKER_URL"]
+"""
+HELPER = """
+import os
+from django.core.exceptions import ImproperlyConfigured
+def get_env(name):
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise ImproperlyConfigured(name)
+"""
+
+
+def test_variables_that_are_read_without_a_default(project):
+    files = MANAGED | {
+        "s/settings.py": "",
+        "s/settings/__init__.py": "",
+        "s/settings/base.py": SETTINGS,
+        "s/settings/helper.py": HELPER,
+        "s/settings/production.py": "from .base import *\nimport os\nP = f\"x{os.environ['P']}\"\n",
+        "s/settings/local.py": 'import os\nL = os.environ["L"]\n',
+        "s/celery.py": CELERY.format("s.settings.production", "app"),
+        ".env.example": "A=1\n",
+        "requirements.txt": "django\n",
+    }
+    del files["s/settings.py"]
+    found = init.look(project(files))
+    assert sorted(init.required(found, "s", "s.settings.production")) == sorted(
+        ["P", "A", "KEY", "HOSTS", "PORT", "TOKEN", "CAST", "DATABASE_URL", "OWN"]
+    )
+    assert init.required(found, "s", "s.settings.local") == ["L"]
+    entry = init.description(found, "s", "s", "s.settings.local")
+    assert [remark.partition(" shows")[0] for remark in init.remarks(found, entry)][1:] == [".env.example"]
+    assert "read without a default: L; " in init.remarks(found, entry)[0]
+
+
+def test_configurations_pydantic_and_secret_values(project):
+    settings = "from configurations import values\nfrom pydantic_settings import BaseSettings\n"
+    settings += "class P:\n    SECRET_KEY = values.SecretValue()\n    X = values.Value('1')\n"
+    settings += "class Own(BaseSettings):\n    api_key: str\n    other: int = 1\n"
+    files = MANAGED | {"s/settings.py": settings}
+    files |= {
+        "s/celery.py": CELERY.format("s.settings", "app") + 'os.environ.setdefault("DJANGO_CONFIGURATION", "P")\n'
+    }
+    found = init.look(project(files))
+    assert init.required(found, "s", "s.settings") == ["DJANGO_SECRET_KEY", "API_KEY"]
+    assert init.description(found, "s", "s", "s.settings")["environment"]["DJANGO_CONFIGURATION"] == "P"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from celery import Celery as Other\napp = Other('s')\n",
+        "import celery\nclass Own(celery.Celery):\n    pass\napp = Own('s')\n",
+        "from celery import Celery\ndef make():\n    made = Celery('s')\n    return made\napp = make()\n",
+        "try:\n    from celery import Celery\n    app = Celery('s')\nexcept ImportError:\n    app = None\n",
+    ],
+)
+def test_a_celery_app_by_another_way(code, project):
+    assert list(init.look(project(MANAGED | {"s/celery.py": code})).apps) == ["s"]
+
+
+def test_a_default_that_another_library_would_give(project):
+    manage = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", config("X", default="s.y"))\n'
+    assert list(init.look(project(MANAGED | {"manage.py": manage})).settings) == ["s.y"]
+
+
 def in_git(top):
     for words in ("init -q -b stable", "remote add origin git@git.example:me/shop.git"):
         subprocess.run(
@@ -145,7 +312,7 @@ def test_git(project):
     assert (found.top, found.remote, found.version) == (str(top), "git@git.example:me/shop.git", "stable")
     entry = init.description(found, "shop", "mysite", "mysite.settings")
     assert (entry["source"], entry["version"]) == ("git@git.example:me/shop.git", "stable")
-    assert init.remarks(found) == []
+    assert init.remarks(found, entry) == []
 
 
 def test_manage_below_the_top_of_the_repository(project, tmp_path):
@@ -155,7 +322,7 @@ def test_manage_below_the_top_of_the_repository(project, tmp_path):
     entry = init.description(found, "shop", "shop.celery:celery_app", "shop.settings")
     assert (entry["source"], entry["version"]) == ("git@git.example:me/shop.git", "stable")
     assert (entry["subfolder"], entry["requirements"]) == ("src", "../requirements.txt")
-    assert init.remarks(found) == []
+    assert init.remarks(found, entry) == []
 
     entry = init.description(found._replace(remote=None), "shop", "shop.celery:celery_app", "shop.settings")
     assert (entry["source"], entry["subfolder"]) == (str(top), "src"), "the requirements above it are brought, too"
@@ -183,6 +350,20 @@ def test_a_password_in_the_remote_is_refused(project):
 def celeryhost(*arguments, **options):
     command = [sys.executable, "-m", "celeryhost", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, **options)
+
+
+@pytest.mark.parametrize("user", ["me:sEcr3t", "ghp_sEcr3t0123456789", "sEcr3t"])
+def test_what_the_remotes_url_lets_in_by_is_left_out(user, project, tmp_path):
+    top = in_git(project(STARTPROJECT))
+    subprocess.run(
+        ["git", "-C", top, "remote", "set-url", "origin", f"https://{user}@git.example/shop.git"], check=True
+    )
+    done = celeryhost("init", top, "--output", tmp_path / "mine", "--host", "192.0.2.7")
+    assert done.returncode == 0, done.stderr
+    assert "password or token in the remote's URL is left out" in done.stdout
+    written = (tmp_path / "mine/group_vars/all/apps.yml").read_text()
+    assert "source: https://git.example/shop.git" in written
+    assert "sEcr3t" not in written + done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("files", "host"), [(STARTPROJECT, "192.0.2.7"), (COOKIECUTTER, "pi@board.example")])

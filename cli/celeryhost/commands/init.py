@@ -9,6 +9,7 @@ import click
 
 from .. import init as core
 from ..errors import OK, USAGE, Failure
+from .terminal import plain
 
 
 @click.command()
@@ -25,7 +26,7 @@ def init(project, output, host, user, name, app, settings):
     What can't be found in the project is asked for on a terminal, or taken by option. Nothing is overwritten.
     """
     directory = _one("project folder", {os.path.relpath(path): "" for path in core.find(project)}, None, "PROJECT")
-    found = core.look(directory)
+    found = core.look(directory, project)
     app = _one("Celery app", _shown(found.directory, found.apps), app, "--app")
     settings = settings or _first("settings module", found.settings, "--settings")
     name = name or core.app_name(found)
@@ -39,16 +40,17 @@ def init(project, output, host, user, name, app, settings):
     user = user or login or ("" if local else _ask("user to log in as", "--user", "root"))
     core.write(output, core.files(entry, host, user))
     click.echo(f"Wrote {output}:")
-    for key in ("name", "source", "version", "subfolder", "app", "requirements", "beat", "results"):
+    for key in ("name", "source", "version", "subfolder", "app", "requirements", "results"):
         if entry.get(key):
-            click.echo(f"  {key:<13} {entry[key]}")
+            click.echo(f"  {key:<13} {plain(entry[key])}")
+    click.echo(f"  {'beat':<13} {plain(entry['beat'].get('scheduler', 'yes'))}")
     for variable, value in entry["environment"].items():
-        click.echo(f"  {variable} {value}")
+        click.echo(f"  {variable} {plain(value)}")
     for other, file in found.settings.items():
         if other != settings:
-            click.echo(f"  ({file} has {other} instead; --settings chooses)")
-    for remark in core.remarks(found):
-        click.echo(f"Mind: {remark}")
+            click.echo(plain(f"  ({file} has {other} instead; --settings chooses)"))
+    for remark in core.remarks(found, entry):
+        click.echo(plain(f"Mind: {remark}"))
     click.echo(
         f"Look it over, then:\n  celeryhost provision -i {output} --check --diff\n  celeryhost provision -i {output}"
     )

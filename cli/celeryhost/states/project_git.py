@@ -41,7 +41,7 @@ class Checkout:
         """The commit that the repository has under this name; the name itself when it is no branch or tag."""
         names = dict(
             reversed(line.split("\t"))
-            for line in self.git("ls-remote", self.repo, self.version, f"{self.version}^{{}}").splitlines()
+            for line in self.git("ls-remote", "--", self.repo, self.version, f"{self.version}^{{}}").splitlines()
             if "\t" in line
         )
         for name in (
@@ -59,9 +59,9 @@ class Checkout:
         if not os.path.isdir(f"{self.dest}/.git"):
             self.git("init", "-q")
         shallow = ["--depth=1"] if not self.head() or os.path.exists(f"{self.dest}/.git/shallow") else []
-        if self.git("fetch", "-q", *shallow, self.repo, self.version, fail=False) is not None:
+        if self.git("fetch", "-q", *shallow, "--", self.repo, self.version, fail=False) is not None:
             return self.git("rev-parse", "FETCH_HEAD^{commit}")
-        self.git("fetch", "-q", "--force", "--tags", self.repo, "+refs/heads/*:refs/remotes/origin/*")
+        self.git("fetch", "-q", "--force", "--tags", "--", self.repo, "+refs/heads/*:refs/remotes/origin/*")
         return self.git("rev-parse", "-q", "--verify", f"{self.version}^{{commit}}")
 
     def checkout(self, commit):

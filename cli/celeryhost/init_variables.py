@@ -1,0 +1,172 @@
+"""Which environment variables Django settings read without a default, by their syntax trees.
+
+Known are os.environ, django-environ, environs, python-decouple, django-configurations, pydantic-settings, and functions
+of the project itself that look up what they are given.
+"""
+
+from __future__ import annotations
+
+import ast
+
+# What django-environ and environs read without being given a name, by method.
+_NAMELESS = {"db": "DATABASE_URL", "db_url": "DATABASE_URL", "cache": "CACHE_URL", "cache_url": "CACHE_URL"}
+_NAMELESS |= {"email": "EMAIL_URL", "email_url": "EMAIL_URL", "search_url": "SEARCH_URL", "channels": "CHANNELS_URL"}
+# What celeryhost itself gives to programs, and what every process has.
+_GIVEN = {"CELERY_BROKER_URL", "HOME", "LANG", "PATH", "PWD", "USER", "PYTHONPATH", "PYTHONUNBUFFERED"}
+
+
+def required(trees: list[ast.Module], used_by_django=("SECRET_KEY",)) -> list[str]:
+    """Their names, in the order in which they are read. `used_by_django` are settings that must not be empty."""
+    readers, environs = _readers(trees)
+    with_default = {*_GIVEN, *_schema_defaults(trees, environs)}
+    names = {}
+    for tree in trees:
+        finder = _Finder(readers, environs, used_by_django)
+        finder.visit(tree)
+        names |= dict.fromkeys(finder.found)
+        with_default |= finder.guarded
+    return [name for name in names if name not in with_default]
+
+
+def _called(node) -> str:
+    """The last word of what a call calls."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return getattr(function, "attr", None) or getattr(function, "id", "")
+
+
+def _text(node) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _is_environ(node) -> bool:
+    return (getattr(node, "attr", None) or getattr(node, "id", None)) == "environ"
+
+
+def _readers(trees) -> tuple[dict[str, int], set[str]]:
+    """Functions that look up a name, by how many arguments they take before a default, and objects like Env()."""
+    readers, environs = {}, set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.ImportFrom) and node.module == "decouple":
+            readers |= {alias.asname or alias.name: 1 for alias in node.names if alias.name == "config"}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            if _called(node.value) in ("Env", "FileAwareEnv"):
+                environs.add(node.targets[0].id)
+                readers[node.targets[0].id] = 2  # name, cast
+            elif _called(node.value) in ("Config", "AutoConfig"):
+                readers[node.targets[0].id] = 1
+        elif isinstance(node, ast.FunctionDef) and node.args.args:
+            first = node.args.args[0].arg
+            looks = [
+                part.slice for part in ast.walk(node) if isinstance(part, ast.Subscript) and _is_environ(part.value)
+            ]
+            strict = not node.args.defaults or any(isinstance(part, ast.Raise) for part in ast.walk(node))
+            if strict and any(isinstance(name, ast.Name) and name.id == first for name in looks):
+                readers[node.name] = 1
+    return readers, environs
+
+
+def _schema_defaults(trees, environs) -> set[str]:
+    """The names that `Env(DEBUG=(bool, False))` has defaults for."""
+    return {
+        keyword.arg
+        for tree in trees
+        for node in ast.walk(tree)
+        if _called(node) in ("Env", "FileAwareEnv")
+        for keyword in node.keywords
+        if isinstance(keyword.value, ast.Tuple) and len(keyword.value.elts) > 1
+    }
+
+
+class _Finder(ast.NodeVisitor):
+    """What one file reads. A name that it tests for, or whose absence it catches, is `guarded`."""
+
+    def __init__(self, readers, environs, used_by_django):
+        self.readers, self.environs, self.used = readers, environs, used_by_django
+        self.found, self.guarded = [], set()
+
+    def visit_Try(self, node):
+        raised = [name for handler in node.handlers for name in _names(handler.type)]
+        raises = any(isinstance(part, ast.Raise) for handler in node.handlers for part in ast.walk(handler))
+        if not raises and {"KeyError", "ImproperlyConfigured", "UndefinedValueError", "Exception", ""} & {*raised}:
+            for part in [*node.orelse, *node.finalbody, *node.handlers]:
+                self.visit(part)
+        else:
+            self.generic_visit(node)
+
+    def visit_If(self, node):
+        for part in ast.walk(node.test):
+            if isinstance(part, ast.Compare) and any(map(_is_environ, part.comparators)) and _text(part.left):
+                self.guarded.add(_text(part.left))
+        self.generic_visit(node)
+
+    visit_IfExp = visit_If  # noqa: N815
+
+    def visit_Subscript(self, node):
+        if _is_environ(node.value) and _text(node.slice) and isinstance(node.ctx, ast.Load):
+            self.found.append(_text(node.slice))
+        self._optional(node.value)
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node):
+        self._optional(node.value)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node):
+        self._optional(node.left)
+        self._optional(node.right)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node):
+        target = getattr(node.targets[0], "id", "")
+        if target in self.used:
+            self._optional(node.value)
+        if _called(node.value) == "SecretValue" or any(
+            word.arg == "environ_required" and getattr(word.value, "value", False)
+            for word in getattr(node.value, "keywords", ())
+        ):
+            self.found.append(f"DJANGO_{target}")
+        self.generic_visit(node)
+
+    def visit_ClassDef(self, node):
+        if any(name == "BaseSettings" for base in node.bases for name in _names(base)):
+            fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and part.value is None]
+            self.found += [field.target.id.upper() for field in fields if isinstance(field.target, ast.Name)]
+        self.generic_visit(node)
+
+    def visit_Call(self, node):
+        function = node.func
+        name = _text(node.args[0]) if node.args else None
+        plain = getattr(function, "id", None)
+        of = getattr(getattr(function, "value", None), "id", None)
+        if _called(node) == "setdefault" and _is_environ(getattr(function, "value", None)) and name:
+            self.guarded.add(name)
+        elif any(word.arg == "default" for word in node.keywords):
+            pass
+        elif name and len(node.args) <= self.readers.get(plain, 0):
+            self.found.append(name)
+        elif of in self.environs and not getattr(function, "attr", "").startswith(("read", "prefix")):
+            if name and len(node.args) < 2:
+                self.found.append(name)
+            elif not node.args and function.attr in _NAMELESS:
+                self.found.append(_NAMELESS[function.attr])
+        if plain in ("int", "float", "json", "loads") or _called(node) == "loads":
+            for argument in node.args[:1]:
+                self._optional(argument)
+        self.generic_visit(node)
+
+    def _optional(self, node):
+        """Note os.getenv("X") and os.environ.get("X") without a default, where None would not do."""
+        if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords or not _text(node.args[0]):
+            return
+        of = getattr(node.func, "value", None)
+        if _called(node) == "getenv" or (_called(node) == "get" and _is_environ(of)):
+            self.found.append(_text(node.args[0]))
+
+
+def _names(node) -> list[str]:
+    """The words of an exception's or a base class's expression; an empty one for a bare `except:`."""
+    if node is None:
+        return [""]
+    return [
+        getattr(part, "attr", None) or part.id for part in ast.walk(node) if isinstance(part, (ast.Attribute, ast.Name))
+    ]
