@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -31,6 +32,8 @@ _WIDTH = 60  # of a task's name, so that results stand in a column
 _SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  # Ansible adds one to each role
 _DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
+# The file descriptor that takes each failed host's exit code, a line each, where it has one of its own.
+_OUTCOME = "CELERYHOST_OUTCOME"
 # How sudo and Ansible say that a password is missing or wrong.
 _SUDO = ("sudo password", "a password is required", "duplicate become password prompt", "incorrect password attempt")
 
@@ -88,6 +91,11 @@ class CallbackModule(Default):
         self._came(result, "skipped")
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
+        if not ignore_errors and _OUTCOME in os.environ:
+            parts = [result._result, *(result._result.get("results") or ())]
+            told = [part.get("exit_code") for part in parts if isinstance(part, dict)]
+            codes = [code for code in told if isinstance(code, int)]
+            os.write(int(os.environ[_OUTCOME]), b"%d\n" % (codes[0] if codes else 1))
         self._note(result, self._reason(result), C.COLOR_WARN if ignore_errors else C.COLOR_ERROR)
         self._came(result, "ignored" if ignore_errors else "FAILED")
 

@@ -133,12 +133,13 @@ FILTERS = {
 
 
 def _code(app: dict) -> list:
+    own = {"dest": app["checkout"], "owner": app["user"], "moment": f"/etc/celeryhost/{app['name']}.code"}
     if app["source_kind"] == "git":
         known = {"repo": app["source"], "version": app["version"]}
-        return ["project_git", known | {"dest": app["checkout"], "owner": app["user"]}]
+        return ["project_git", known | own]
     try:
         files = source_files(app["source"])
     except OSError as error:
         raise Failure(f"source of app {app['name']}: {error.filename}: {error.strerror}", USAGE) from None
     known = {"src": app["source"], "files": files, "record": f"/etc/celeryhost/{app['name']}.files"}
-    return ["project_folder", known | {"dest": app["checkout"], "owner": app["user"]}]
+    return ["project_folder", known | own]

@@ -5,7 +5,8 @@ which has one file to install. supervisord itself is never restarted.
 
 Three truths are compared. What runs against the files: `reloadConfig`, which reads them again and changes nothing that
 runs. The files against a text not yet written: supervisord's parser (conffile.check). And what `reloadConfig` does not
-see, a deleted `stdout_logfile=`: the log that a process has (ProcessConfig.__eq__ passes over automatic logs).
+see, a deleted `stdout_logfile=`: the log that a process has (ProcessConfig.__eq__ passes over automatic logs). For a
+file to install there is a fourth: what a process was started with may be other code than is on disk now.
 
 Killed at any moment, it is completed by the next run: programs that a text removes are gone before the file that names
 them is, and what a written file changes stays pending in supervisord until it is done. That order also means that a
@@ -22,8 +23,9 @@ import os
 import time
 from collections import namedtuple
 
-from . import conffile, lifecycle
+from . import conffile, lifecycle, proc
 from .errors import DENIED, DOWN, FAILED, OK, TIMEOUT, USAGE, Failure
+from .loops import loops
 from .masking import MASK, hide_passwords
 from .programs import ALIVE, DEAD, Process, processes, select
 from .status import reread
@@ -115,6 +117,7 @@ def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
     running = [] if down else processes(supervisor)
     wanted = own & set(then.groups) if mend is True else own & set(mend or ())
     drifted = {process.group for process in _drifted(running, pending, wanted)}
+    outdated = {process.group for process in _outdated(running, wanted)}
     active = {process.group for process in running}
     actions = _actions(pending) if pending else {}
     changes, unchanged = [], []
@@ -126,6 +129,8 @@ def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
             changes.append(Change(name, ADD, {}))
         elif now.failure or name in differences or actions.get(name) == CHANGE:
             changes.append(Change(name, CHANGE, options))
+        elif name in outdated:
+            changes.append(Change(name, CHANGE, {"code": ["what it was started with", "what is on disk"]}))
         elif name in drifted:
             changes.append(Change(name, START, {}))
         else:
@@ -134,14 +139,14 @@ def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
     if foreign:
         warnings = [*warnings, f"changes of other files are left alone: {', '.join(foreign)}"]
     # What ran as the files were changes for certain; of the rest supervisord decides once the file is there.
-    sure = frozenset(set(differences) & active & set(then.groups) - set(actions))
+    sure = frozenset((set(differences) | outdated) & active & set(then.groups) - set(actions))
     return Plan(changes, unchanged, foreign, warnings, file, stored, down, sure, frozenset(wanted))
 
 
 def settled(supervisor, files: list[File]) -> list[str] | None:
     """The programs of the files where all is stored and runs as it is to be, else None: then a plan tells.
 
-    It takes supervisord's own word, and spares the start of its parser.
+    It takes supervisord's own word and that of its log, and spares the start of its parser.
     """
     if any(_stored(file.path) != _wanted(file) for file in files):
         return None
@@ -153,7 +158,9 @@ def settled(supervisor, files: list[File]) -> list[str] | None:
     running = [process for process in pending.processes if process.group in own]
     if own != {process.group for process in running} or own & _actions(pending).keys():
         return None
-    return None if _drifted(running, pending, own) or any(each.state == "BACKOFF" for each in running) else sorted(own)
+    ended = loops(supervisor, pending.processes)
+    failing = any(each.state == "BACKOFF" or each.name in ended for each in running)
+    return None if failing or _drifted(running, pending, own) or _outdated(running, own) else sorted(own)
 
 
 def plan_ahead(file: File, down: Failure) -> Plan:
@@ -312,6 +319,19 @@ def _drifted(running: list[Process], pending: _Pending | None, groups) -> list[P
         and pending
         and pending.configs.get((process.group, process.process), {}).get("autostart")
         and (process.state != "EXITED" or process.spawnerr)
+    ]
+
+
+def _outdated(running: list[Process], groups) -> list[Process]:
+    """The processes of `groups` that were started before the code of their app became what is on disk now."""
+    moments = proc.code_moments()
+    return [
+        process
+        for process in running
+        if process.group in groups
+        and process.pid
+        and (age := proc.age(process.pid)) is not None
+        and proc.is_older(process.group, proc.since_boot() - age, moments)
     ]
 
 

@@ -40,6 +40,7 @@ CHECKS = (
     Check("descriptors", HOST, supervision.files, "enough"),
     Check("paths", APP, programs.paths, "all there"),
     Check("user", APP, programs.users, "nothing of it runs"),
+    Check("code", APP, programs.code, "nothing of it runs"),
     Check("app", APP, project.app, "loads"),
     Check("removed", APP, project.removed, "nothing that Celery has removed is imported"),
     Check("publisher", APP, project.publisher, "the project's package imports its app"),

@@ -25,7 +25,7 @@ def usage(pids, parent: int | None = None) -> dict[int, Usage]:
     for pid, fields in known.items():
         children.setdefault(int(fields[PARENT]), []).append(pid)
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    now = since_boot()
     found = {}
     for pid in pids:
         if pid not in known or parent not in (None, int(known[pid][PARENT])):
@@ -38,7 +38,7 @@ def usage(pids, parent: int | None = None) -> dict[int, Usage]:
         measure = "rss" if memory is None else "pss"
         if memory is None:
             memory = sum(int(known[member][RSS]) for member in tree) * page
-        found[pid] = Usage(seconds, since_boot - int(known[pid][START]) / ticks, memory, measure)
+        found[pid] = Usage(seconds, now - int(known[pid][START]) / ticks, memory, measure)
     return found
 
 
@@ -48,7 +48,42 @@ def age(pid: int) -> float | None:
     if not text:
         return None
     ticks = int(text[text.rindex(b")") + 2 :].split()[START])
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
+
+
+# APP.code: since when an app's code on disk is what it is (states/changing.py), which everybody may read.
+CODE = "/etc/celeryhost"
+
+
+def code_moments() -> dict[str, float]:
+    """{app: since when its code is what it is, in seconds since the boot}: negative since an earlier boot, inf while it
+    is being changed, or was when a run was killed."""
+    try:
+        names = [name for name in os.listdir(CODE) if name.endswith(".code")]
+    except OSError:
+        return {}
+    boot = boot_id() if names else b""
+    found = {}
+    for name in names:
+        known, _, moment = _read(f"{CODE}/{name}").strip().partition(b" ")
+        if moment:
+            found[name[:-5]] = float(moment) if known in (boot, b"any") else -1.0
+    return found
+
+
+def is_older(program: str, born: float, moments: dict[str, float]) -> bool:
+    """Whether a program that was started `born` seconds after the boot may run other code than is on disk."""
+    parts = program.split("-")
+    names = ("-".join(parts[:count]) for count in range(len(parts) - 1, 0, -1))
+    return born < next((moments[name] for name in names if name in moments), -1.0)
+
+
+def boot_id() -> bytes:
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
+def since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _stats() -> dict[int, list[bytes]]:

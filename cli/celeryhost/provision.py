@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from . import isolated, paths
-from .errors import DENIED, FAILED, INTERRUPTED, OK, UNKNOWN, UNREACHABLE, Failure
+from .errors import DENIED, FAILED, INTERRUPTED, OK, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
 from .inventory import default_sources, load, select
 
 GROUPS = ("redis", "celery_workers", "celery_beat")
@@ -41,7 +41,15 @@ def playbook(name: str, inventory: str | None = None, limit: str | None = None, 
         command += ["--inventory", source]
     command += ["--limit", limit] if limit else []
     command += ["--ask-become-pass"] if ask else []
-    return _CODES.get(_streamed(command, _environment(tree)), FAILED)
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as outcome:
+        try:
+            code = _streamed(command, _environment(tree) | {"CELERYHOST_OUTCOME": str(writing)}, writing)
+        finally:
+            os.close(writing)
+        os.set_blocking(reading, False)  # a process in the background may still hold the other end
+        told = (outcome.read() or b"").split()
+    return _CODES.get(code, UNPROVEN if told and set(told) == {b"%d" % UNPROVEN} else FAILED)
 
 
 def _check_hosts(sources: list[str], limit: str | None) -> None:
@@ -83,9 +91,12 @@ def _environment(tree: str) -> dict[str, str]:
     return environment if fits else environment | {"LC_ALL": "C.UTF-8"}
 
 
-def _streamed(command: list[str], environment: dict[str, str]) -> int:
-    """Its exit code. Ctrl-C reaches the child by itself, from the terminal; a TERM is passed on."""
-    with subprocess.Popen(command, env=environment) as child:
+def _streamed(command: list[str], environment: dict[str, str], outcome: int) -> int:
+    """Its exit code; what it says of hosts goes to the file descriptor `outcome`.
+
+    Ctrl-C reaches the child by itself, from the terminal; a TERM is passed on.
+    """
+    with subprocess.Popen(command, env=environment, pass_fds=(outcome,)) as child:
         handlers = {
             signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
             signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),

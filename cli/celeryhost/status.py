@@ -7,7 +7,7 @@ from collections import namedtuple
 
 from .errors import USAGE, Failure
 from .locate import read_section
-from .proc import usage
+from .proc import code_moments, is_older, since_boot, usage
 from .programs import Process, from_info, select, tail
 from .rpc import CANT_REREAD, Fault
 
@@ -16,7 +16,7 @@ LOG_END = 1 << 18  # bytes of supervisord's log that are looked through for rest
 Row = namedtuple(
     "Row",
     "name group process state pid started stopped uptime cpu memory measure restarts exitstatus error last_line "
-    "stdout_logfile stderr_logfile",
+    "stdout_logfile stderr_logfile outdated",
 )
 Row.__doc__ = """One program; docs/json.md describes the fields. None is what is not known or does not apply."""
 
@@ -36,12 +36,13 @@ def look(supervisor, names=(), before: Report | None = None, compare: bool = Tru
     chosen = select(names, known)
     used = usage([process.pid for process in chosen if process.pid], parent=pid)
     restarts = _restarts(supervisor.server.config, known, pid)
-    rows = [_row(supervisor, process, used, before.used if before else {}, restarts) for process in chosen]
+    moments = code_moments()
+    rows = [_row(supervisor, process, used, before.used if before else {}, restarts, moments) for process in chosen]
     newer = changes(supervisor, known) if compare else None
     return Report(supervisor.server.url, version, pid, rows, newer, used)
 
 
-def _row(supervisor, process: Process, used, before, restarts) -> Row:
+def _row(supervisor, process: Process, used, before, restarts, moments) -> Row:
     here = used.get(process.pid)
     there = before.get(process.pid)
     cpu = None
@@ -72,6 +73,7 @@ def _row(supervisor, process: Process, used, before, restarts) -> Row:
         last_line=last[0] if last else None,
         stdout_logfile=process.stdout_logfile or None,
         stderr_logfile=process.stderr_logfile or None,
+        outdated=is_older(process.group, since_boot() - here.age, moments) if here else None,
     )
 
 
@@ -81,14 +83,7 @@ def _restarts(config: str | None, known: list[Process], pid: int) -> dict[str, i
     Empty where the log is not readable or its last LOG_END bytes do not reach back that far. The log gives no groups,
     so of two processes with one name in two groups nothing is known.
     """
-    try:
-        path = read_section(config, "supervisord", "logfile").get("logfile") if config else None
-        with open(path or "", "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_END))
-            text = log.read()
-    except (OSError, Failure):
-        return {}
-    _, found, text = text.rpartition(b"supervisord started with pid %d\n" % pid)
+    _, found, text = journal(config).rpartition(b"supervisord started with pid %d\n" % pid)
     if not found:
         return {}
     starts: dict[bytes, int] = {}
@@ -101,6 +96,17 @@ def _restarts(config: str | None, known: list[Process], pid: int) -> dict[str, i
         for process in known
         if names.count(process.process) == 1
     }
+
+
+def journal(config: str | None) -> bytes:
+    """The last LOG_END bytes of supervisord's log; nothing where that is not readable."""
+    try:
+        path = read_section(config, "supervisord", "logfile").get("logfile") if config else None
+        with open(path or "", "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_END))
+            return log.read()
+    except (OSError, Failure):
+        return b""
 
 
 def changes(supervisor, known: list[Process]) -> dict | None:

@@ -11,6 +11,8 @@ otherwise looks every `period` seconds. The signals are the cheapest that are ho
   gevent) is not judged by its silence.
 - A worker that answers but does not consume leaves its queue to grow, while no task is delivered (`unacked` is
   empty) and none begins (its `stats`).
+- What ends by itself MANY times, each time before it has lived for a minute, is in a loop that supervisord goes on
+  with; that is told, and left to it.
 - Beat sleeps no longer than its longest interval, 30 s by our module celeryhost_beat, which has /proc show each tick. A
   beat without it is one that does not tick when it has not once been woken for longer.
 
@@ -28,12 +30,13 @@ LONGEST_SLEEP = 30  # seconds of beat, as inside/celeryhost_beat.py has it
 
 Rules = namedtuple(
     "Rules",
-    "period frozen silent unread start margin backoff per_hour away",
-    defaults=(15, 30, 45, 60, 90, 30, 60, 4, 60),
+    "period frozen silent unread start margin backoff per_hour away lives",
+    defaults=(15, 30, 45, 60, 90, 30, 60, 4, 60, 60),
 )
 Rules.__doc__ = """In seconds: between two looks; a process may be stopped, a worker silent, a queue untouched; a worker
 may take to start; beat may be late; from one restart of a program to its next, doubled each time (and until a FATAL
-one is started); a broker may be away before a person is told. `per_hour` bounds the restarts of one program."""
+one is started); a broker may be away before a person is told; what `lives` so long is no loop. `per_hour` bounds the
+restarts of one program."""
 
 Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, LONGEST_SLEEP, False))
 Program.__doc__ = """A program to look after: `kind` is worker, beat, other, or foreign (which is never started),
@@ -49,11 +52,12 @@ Broker.__doc__ = """A broker now: the programs whose worker has answered since t
 says that it has begun, and how many wait in its queues, where known; how many tasks all its workers hold."""
 
 Action = namedtuple("Action", "kind program text", defaults=("",))
-Action.__doc__ = """What is done (start, end, kill), or an event to tell of (frozen, silent, unread, late, fatal, bound,
-away, recovered; `note` is for the log), in the words `text`."""
+Action.__doc__ = """What is done (start, end, kill), or an event to tell of (frozen, silent, unread, late, fatal, loop,
+bound, away, recovered; `note` is for the log), in the words `text`."""
 
 SIGNALS = {"end": ("TERM", "CONT"), "kill": ("KILL",)}
 KILL_AGAIN = 10  # seconds
+MANY = 3  # ends that make a loop
 HOUR = 3600
 
 
@@ -118,8 +122,12 @@ class _Watched:
         self.heard = False  # whether it has ever answered
         self.noted = False  # that it never has
         self.deadline = None  # when one that was told to end is killed
+        self.life = 0, 0.0  # its last pid, and when that was first seen
+        self.ends = 0  # how many short lives it has had since
 
     def look(self, now, sight: Sight, broker: Broker | None, answers: bool, slept: bool):
+        if self.program.kind != "foreign":
+            yield from self.loop(now, sight)
         if sight.state == "FATAL":
             yield from self.fatal(now, sight, answers)
         elif sight.state == "RUNNING" and self.program.kind != "foreign":
@@ -130,6 +138,23 @@ class _Watched:
             self.trouble = ""
         if sight.state != "RUNNING":
             self.pid = 0
+
+    def loop(self, now, sight):
+        """What ends by itself and is started anew, over and over."""
+        pid, since = self.life
+        if sight.state in ("STOPPED", "FATAL"):
+            self.ends, self.life = 0, (0, now)
+        elif sight.pid and sight.pid != pid:
+            self.ends += bool(pid) and self.deadline is None
+            self.life = sight.pid, now
+        elif sight.state == "BACKOFF":
+            self.ends += 1
+            self.life = 0, now
+        elif sight.state == "RUNNING" and now - since >= self.rules.lives:
+            self.ends = 0
+        if self.ends >= MANY and self.trouble != "loop":
+            self.trouble = "loop"
+            yield Action("loop", self.program.name, f"ends over and over: {sight.spawnerr or 'see its log'}")
 
     def fatal(self, now, sight, answers):
         if self.trouble != "fatal":
@@ -218,7 +243,10 @@ class _Watched:
         """It runs, and nothing is wrong that one can see: say so where something was."""
         worker = self.program.kind == "worker" and self.program.broker
         settled = now - self.since >= self.rules.silent
-        if self.trouble and (self.answered is not None if self.heard and worker else settled):
+        if self.trouble == "loop":
+            if not self.ends:
+                yield self.recovered()
+        elif self.trouble and (self.answered is not None if self.heard and worker else settled):
             yield self.recovered()
         if worker and not self.heard and not self.noted and now - self.since >= self.rules.start + self.rules.silent:
             self.noted = True

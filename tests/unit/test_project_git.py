@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from celeryhost.errors import Failure
+from celeryhost.states.changing import NOW, is_halfway
 from celeryhost.states.project_git import bring
 
 
@@ -19,7 +20,7 @@ def project(tmp_path):
     for words in ("init -q -b main", "add .", "-c user.name=me -c user.email=me@example commit -q -m all"):
         subprocess.run(["git", *words.split()], cwd=tmp_path / "all", check=True)
     where = {"repo": f"file://{tmp_path}/all", "dest": str(tmp_path / "here")}
-    return where | {"version": "main", "owner": getpass.getuser()}
+    return where | {"version": "main", "owner": getpass.getuser(), "moment": str(tmp_path / "mysite.code")}
 
 
 def test_it_is_fetched_once(project, tmp_path):
@@ -28,6 +29,10 @@ def test_it_is_fetched_once(project, tmp_path):
     assert (tmp_path / "here" / "backend" / "manage.py").exists()
     second = bring(project, False)
     assert (second["changed"], second["revision"]) == (False, first["revision"])
+    moment = tmp_path / "mysite.code"
+    assert not is_halfway(moment)
+    moment.write_text(NOW)  # as a run leaves it that is killed
+    assert [bring(project, check)["changed"] for check in (True, False, False)] == [True, True, False]
 
 
 def test_the_cause_is_said_and_not_the_general_advice_behind_it(project):

@@ -183,6 +183,25 @@ def test_fatal_waits_for_redis(story):
     assert sorted(told) == [("away", ""), ("fatal", "w")]
 
 
+def test_what_ends_over_and_over_is_told_once(story):
+    """RUNNING at each look, as another process each time, or in BACKOFF at some."""
+    for pid in (31, 32):
+        assert story.see("w", pid=pid).go(15) == []
+    assert story.see("w", state="BACKOFF", pid=0, spawnerr="Exited too quickly").go(15) == [("loop", "w")]
+    for pid in range(33, 40):
+        assert story.see("w", state="RUNNING", pid=pid).go(15) == []
+    assert story.go(45) == []
+    assert story.go(30) == [("recovered", "w")]
+
+
+def test_a_few_restarts_are_no_loop(story):
+    for pid in (31, 32):
+        assert story.see("w", pid=pid).go(15) == []
+    assert story.see("w", state="STOPPED", pid=0).go(15) == []
+    for pid in range(33, 40):
+        assert story.see("w", state="RUNNING", pid=pid).go(90) == []
+
+
 def test_other_peoples_programs_are_only_told_of(story):
     story.sights["x"] = Sight("FATAL")
     assert story.go(HOUR) == [("fatal", "x")]

@@ -129,6 +129,25 @@ def users(host: Host, app: App):
             yield ok(part.name, f"runs as {name}")
 
 
+def code(host: Host, app: App):
+    """A process runs what it has imported: after a deploy that was refused, or one that went back, that may be other
+    code than is on disk, and a part of each once a process of its pool is replaced."""
+    names = {program.group for program in (*(part.program for part in app.parts), *app.others)}
+    for row in host.rows:
+        if row.group not in names or not row.pid:
+            continue
+        try:
+            folder = os.readlink(f"/proc/{row.pid}/cwd")
+        except FileNotFoundError:
+            continue
+        if row.outdated or folder.endswith(" (deleted)"):
+            cause = "it was started before the code on disk was brought" if row.outdated else f"its folder was {folder}"
+            fix = "celeryhost provision, which loads the code before it restarts it"
+            yield fail(row.name, "another version runs than is on disk", cause, fix)
+        else:
+            yield ok(row.name, "was started with the code that is on disk")
+
+
 def grace(host: Host, app: App):
     """What runs longer than stopwaitsecs is killed at each restart; TERM to the group kills tasks at once (Celery 2700,
     3631, 4200)."""

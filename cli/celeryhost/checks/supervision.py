@@ -7,6 +7,9 @@ import re
 
 from .. import conffile
 from ..errors import DENIED, DOWN, USAGE, Failure
+from ..loops import loops
+from ..programs import processes as processes_of
+from ..programs import tail
 from ..status import reread
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import Host, processes
@@ -52,21 +55,31 @@ def programs(host: Host):
     """http://supervisord.org/subprocess.html#process-states: FATAL does not end by itself."""
     rows = host.report.rows
     names = {part.program.group for app in host.apps for part in app.parts} if host.names else None
+    known = {process.name: process for process in processes_of(host.live)}
+    ending = loops(host.live, list(known.values()))
     running = 0
     for row in rows:
         if names is not None and row.group not in names:
             continue
-        if row.state in ("RUNNING", "STARTING", "STOPPING"):
+        if loop := ending.get(row.name):
+            said = (tail(known[row.name], 1, host.live) or ["it said nothing"])[-1]
+            cause = f"it has ended {loop.lives} times in a row, after {loop.longest:.0f} s at most: {said}"
+            yield fail(row.name, f"{row.state}, EXITED in turn", cause, _fix(said) or f"celeryhost logs {row.name}")
+        elif row.state in ("RUNNING", "STARTING", "STOPPING"):
             running += 1
         elif row.state == "STOPPED" or (row.state == "EXITED" and not row.error):
             yield warn(row.name, f"{row.state}", "someone stopped it, or it ended", f"celeryhost start {row.name}")
         else:
             said = row.last_line or row.error or "it said nothing"
-            fix = next((fix for pattern, fix in MEANINGS if re.search(pattern, f"{row.error} {said}")), None)
+            fix = _fix(f"{row.error} {said}")
             cause = f"{row.error}: {said}" if row.error and row.last_line else said
             yield fail(row.name, row.state, cause, fix or f"celeryhost logs {row.name}")
     if running:
         yield ok(SUBJECT, f"{running} running")
+
+
+def _fix(said: str) -> str | None:
+    return next((fix for pattern, fix in MEANINGS if re.search(pattern, said)), None)
 
 
 def configuration(host: Host):

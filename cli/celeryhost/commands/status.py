@@ -86,6 +86,7 @@ def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
         print("\n".join(status_view.lines(rows, [host_of[id(row)] for row in rows])))
     sys.stdout.flush()
     for host in sorted(found):
-        if hint := status_view.advice(found[host]["changes"]):
+        own = [row for row, of in pairs if of == host]
+        for hint in filter(None, (status_view.advice(found[host]["changes"]), status_view.outdated(own))):
             print(f"{host}: {hint}", file=sys.stderr)
     return code

@@ -32,7 +32,7 @@ def write(report: Report, as_json: bool = False, sort: str | None = None) -> int
         print(json.dumps(as_data(report, sort)))
     else:
         print("\n".join(lines(ordered(report.rows, sort))))
-        if hint := advice(report.changes):
+        for hint in filter(None, (advice(report.changes), outdated(report.rows))):
             sys.stdout.flush()
             print(f"celeryhost: {hint}", file=sys.stderr)
     return worst(map(exit_code, report.rows))
@@ -72,6 +72,12 @@ def advice(changes: dict | None) -> str | None:
         return f"the configuration on disk cannot be read by supervisord: {plain(changes['error'])}"
     groups = ", ".join(f"{plain(name)} ({kind})" for kind, names in changes.items() for name in names)
     return f"the configuration on disk is newer than what runs: {groups}; bring it in with celeryhost apply"
+
+
+def outdated(rows) -> str:
+    """The hint that what runs may be other code than is on disk."""
+    names = ", ".join(plain(row.name) for row in rows if row.outdated)
+    return names and f"started before the code on disk was brought: {names}; celeryhost doctor says more"
 
 
 def lines(rows, hosts=None) -> list[str]:

@@ -7,7 +7,12 @@ and the look that compares everything at once (look.py) have one description and
 
 from __future__ import annotations
 
-from ..errors import Failure
+from ..errors import UNPROVEN, Failure
+
+
+def told(failure: Failure) -> dict:
+    """What a Failure comes with: what was done until then, and the exit code where it has one of its own."""
+    return getattr(failure, "result", {}) | ({"exit_code": UNPROVEN} if failure.code == UNPROVEN else {})
 
 
 def serve(ansible_module, state, arguments=lambda module: module.params, **options) -> None:
@@ -17,7 +22,7 @@ def serve(ansible_module, state, arguments=lambda module: module.params, **optio
     try:
         result = state.bring(arguments(module), module.check_mode)
     except Failure as failure:
-        problem, result = str(failure), getattr(failure, "result", {})
+        problem, result = str(failure), told(failure)
     if problem:  # said out here, since fail_json makes a traceback of an exception that is being handled
         module.fail_json(msg=problem, **result)
     for warning in result.pop("warnings", ()):

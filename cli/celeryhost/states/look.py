@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from ..errors import Failure
 from . import (
     background_job,
-    beat_firing,
     celery_app,
     host_command,
     install_files,
@@ -28,19 +27,21 @@ from . import (
     project_look,
     project_migrations,
     project_virtualenv,
+    proven,
     redis_server,
     standing,
     status,
     supervisor_programs,
     supervisord,
+    told,
 )
 
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, beat_firing, celery_app, host_command, install_files, left_apps, machine_facts),
+        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts),
         *(owned_paths, password_file, project_folder, project_git, project_look, project_migrations),
-        *(project_virtualenv, redis_server, standing, status, supervisor_programs, supervisord),
+        *(project_virtualenv, proven, redis_server, standing, status, supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process
@@ -85,7 +86,7 @@ def _bring(name, given, check) -> dict:
     try:
         return STATES[name].bring(_params(name, given), check)
     except Failure as failure:
-        return {"failed": True, "msg": str(failure)} | getattr(failure, "result", {})
+        return {"failed": True, "msg": str(failure)} | told(failure)
     except Exception as error:  # not for Ansible's module to try a second time
         return {"failed": True, "msg": f"{name}: {error!r}"}
 

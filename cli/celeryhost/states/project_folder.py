@@ -14,6 +14,7 @@ import pwd
 import tarfile
 
 from ..errors import Failure
+from .changing import changing, is_halfway
 
 ARGUMENTS = {
     "src": {"type": "path", "required": True},
@@ -22,6 +23,7 @@ ARGUMENTS = {
     "record": {"type": "path", "required": True},
     "files": {"type": "dict"},
     "archive": {"type": "path"},
+    "moment": {"type": "path"},
 }
 
 
@@ -84,6 +86,20 @@ def become(user):
     os.seteuid(account.pw_uid)
 
 
+def bring_archive(params, archive, stale):
+    root, group = os.geteuid(), os.getegid()
+    try:
+        with open(archive, "rb") as opened:
+            if root == 0:
+                become(params["owner"])
+            put(params["dest"], opened, stale)
+    except (OSError, tarfile.TarError) as error:
+        raise Failure(f"{params['dest']}: {error}") from None
+    finally:
+        os.seteuid(root)
+        os.setegid(group)
+
+
 def bring(params, check):
     dest, record, files, archive = params["dest"], params["record"], params["files"], params["archive"]
     wanted = [name for name, wanted in files.items() if state(os.path.join(dest, name)) != wanted]
@@ -95,23 +111,14 @@ def bring(params, check):
     result = {
         "wanted": wanted,
         "stale": stale,
-        "changed": bool(wanted or stale),
+        "changed": bool(wanted or stale or is_halfway(params["moment"])),
         "revision": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12],
         "diff": {"before": "".join(f"{name}\n" for name in stale), "after": "".join(f"{name}\n" for name in wanted)},
     }
     if archive and not check:
         # What is about to be brought is noted first: a run killed half way must not forget it.
         note(record, {*brought(record), *files})
-        root, group = os.geteuid(), os.getegid()
-        try:
-            with open(archive, "rb") as opened:
-                if root == 0:
-                    become(params["owner"])
-                put(dest, opened, stale)
-        except (OSError, tarfile.TarError) as error:
-            raise Failure(f"{dest}: {error}") from None
-        finally:
-            os.seteuid(root)
-            os.setegid(group)
+        with changing(params["moment"]):
+            bring_archive(params, archive, stale)
         note(record, files)
     return result

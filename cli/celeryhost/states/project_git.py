@@ -6,12 +6,14 @@ import os
 
 from ..account import last_line, run
 from ..errors import Failure
+from .changing import changing, is_halfway
 
 ARGUMENTS = {
     "repo": {"type": "str", "required": True},
     "version": {"type": "str", "default": "HEAD"},
     "dest": {"type": "path", "required": True},
     "owner": {"type": "str", "required": True},
+    "moment": {"type": "path"},
 }
 
 # Never ask: a question would hang where nobody sees it.
@@ -84,11 +86,13 @@ def bring(params, check):
         if not check:
             raise Failure(f"source {checkout.repo}: {error}") from None
         before, offered = "", ""
-    if before and before.startswith(offered):
+    halfway = is_halfway(params["moment"])
+    if before and before.startswith(offered) and not halfway:
         return {"changed": False, "revision": before}
     commit = offered
     if not check:
         commit = checkout.fetch()
-        checkout.checkout(commit)
+        with changing(params["moment"]):
+            checkout.checkout(commit)
     diff = {"before": f"{before}\n" if before else "", "after": f"{commit or checkout.version}\n"}
-    return {"changed": commit != before, "revision": commit, "diff": diff}
+    return {"changed": halfway or commit != before, "revision": commit, "diff": diff}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import tempfile
+import time
 
 from .. import apply as engine
 from .. import conffile, lifecycle, locate, programs
-from ..errors import DOWN, OK, USAGE, Failure
+from ..errors import DOWN, OK, UNPROVEN, USAGE, Failure
+from ..loops import loops
 from ..rpc import Supervisor
+from . import proven
 
 FILE = {
     "path": {"type": "path"},
@@ -22,6 +28,7 @@ ARGUMENTS = {
     "started": {"type": "raw", "default": True},
     "timeout": {"type": "float"},
     "meanwhile": {"type": "dict", "default": {}},
+    "proof": {"type": "path"},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
     "mode": {"type": "raw", "default": "0600"},
@@ -57,6 +64,9 @@ def bring(params, check):
         return result
     supervisor = Supervisor(locate.find(params["config"]))
     mend = started(params["started"])
+    proof, key = params["proof"], key_of(given)
+    if check and proof and proven.noted(proof) != key:
+        result |= {"changed": True, "why": "what is there was not seen to work"}
     if check and mend is True and (names := engine.settled(supervisor, files)) is not None:
         result["plan"]["unchanged"] = names
         return result
@@ -64,12 +74,17 @@ def bring(params, check):
         for plan in engine.plan_files(supervisor, params["config"], files, mend, lenient=True):
             tell(plan, result)
             # The task waits for what fails over and over, and says what its log ends with.
-            failing = [] if plan.down else [each for each in programs.processes(supervisor) if each.state == "BACKOFF"]
-            result["changed"] |= any(process.group in plan.mend for process in failing)
+            known = [] if plan.down else programs.processes(supervisor)
+            failing = loops(supervisor, known) | {each.name: None for each in known if each.state == "BACKOFF"}
+            for process in known:
+                if process.group in plan.mend and process.name in failing:
+                    result |= {"changed": True, "why": f"{process.name} ends over and over"}
         return result
     last = {}
     with engine.exclusive(params["config"]):
         try:
+            if proof:
+                proven.forget(proof)
             plans = engine.plan_files(supervisor, params["config"], files, mend)
             old = {} if plans[0].down else {each.name: each.pid for each in programs.processes(supervisor)}
             for plan in plans:
@@ -83,44 +98,71 @@ def bring(params, check):
                         result["restarted"][event.program] = [old.get(event.program, 0), event.pid]
                 failed = [event for event in last.values() if lifecycle.KINDS[event.kind] != OK]
                 if failed:
-                    raise Failure("\n".join(f"{event.program}: {event.kind}: {event.text}" for event in failed))
-                result["meanwhile"] = {name: outcome(process) for name, process in commands.items()}
+                    said = "\n".join(f"{event.program}: {event.kind}: {event.text}" for event in failed)
+                    raise Failure(said, UNPROVEN)
+                mended = set().union(*(plan.mend for plan in plans))
+                result |= {"key": key, "pids": lived(supervisor, mended, commands)}
+                result["meanwhile"] = {name: outcome(*begun) for name, begun in commands.items()}
         except Failure as failure:
-            raise unfinished(str(failure), result) from None
+            raise unfinished(failure, result) from None
     return result
+
+
+def key_of(given):
+    """Of all that is to be seen to work."""
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def beside(commands):
-    """{name: process} of the commands; none of them, and of what they started, outlives a failure of what is done
-    meanwhile."""
+    """{name: (process, what it writes to stdout, and to stderr)} of the commands; none of them, and of what they
+    started, outlives a failure of what is done meanwhile."""
     import signal
     import subprocess
 
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     begun = {}
-    try:
-        for name, words in commands.items():
-            begun[name] = subprocess.Popen(words, **pipes, text=True, start_new_session=True)
-        yield begun
-    except BaseException:
-        for process in begun.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-        raise
+    with contextlib.ExitStack() as files:
+        try:
+            for name, words in commands.items():
+                out, err = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+                pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
+                begun[name] = subprocess.Popen(words, **pipes, start_new_session=True), out, err
+            yield begun
+        except BaseException:
+            for process, *_ in begun.values():
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            raise
 
 
-def outcome(process):
+def outcome(process, *said):
     """What Ansible says of a command, once it has ended."""
-    stdout, stderr = process.communicate()
-    return {"rc": process.returncode, "stdout": stdout, "stderr": stderr}
+    for file in said:
+        file.seek(0)
+    stdout, stderr = (file.read() for file in said)
+    return {"rc": process.wait(), "stdout": stdout, "stderr": stderr}
 
 
-def unfinished(text, result):
-    failure = Unfinished(text)
-    failure.result = result
-    return failure
+def lived(supervisor, groups, commands):
+    """{program: pid} of what runs of the groups, when all commands have ended, and what had ended over and over has
+    lived long enough; raises Failure for a program that ends until then."""
+    known = programs.processes(supervisor)
+    pids = {process.name: process.pid for process in known if process.group in groups and process.state == "RUNNING"}
+    enough = {name: loop.enough for name, loop in loops(supervisor, known).items() if name in pids}
+    while True:
+        known = programs.processes(supervisor)
+        proven.alive(supervisor, pids)
+        young = any(each.now - each.start < enough.get(each.name, 0) for each in known)
+        if not young and all(process.poll() is not None for process, *_ in commands.values()):
+            return pids
+        time.sleep(proven.PAUSE)
+
+
+def unfinished(failure, result):
+    found = Unfinished(str(failure), failure.code)
+    found.result = result
+    return found
 
 
 def tell(plan, result):

@@ -57,6 +57,11 @@ options:
         waited for. They are ended when a program does not come up; their own failure is none of the task's.
     type: dict
     default: {}
+  proof:
+    description:
+      - A file that module C(proven) writes once all that this one has brought was seen to work. It is removed before
+        anything is done, and what differs from it counts as a change.
+    type: path
   owner:
     description: Owner of the file.
     type: str
@@ -105,6 +110,22 @@ restarted:
   type: dict
   returned: success, and when a program did not come up
   sample: {mysite-worker: [412, 598]}
+key:
+  description: What module C(proven) is to write into O(proof).
+  type: str
+  returned: success, but in check mode
+pids:
+  description: The process of each program that is to run.
+  type: dict
+  returned: success, but in check mode
+why:
+  description: What differs, where no file and no program's configuration does.
+  type: str
+  returned: in check mode
+exit_code:
+  description: What the command line ends with.
+  type: int
+  returned: when a program does not come up
 meanwhile:
   description: For each command of O(meanwhile) its C(rc), C(stdout) and C(stderr).
   type: dict

@@ -70,7 +70,8 @@ class ActionModule(ActionBase):
         # The last role proves that all works.
         todo = [role for role in roles if role in names or (names and role == roles[-1])]
         if todo:
-            said = f"Differs: {', '.join(differs)}"
+            why = {name: answer["why"] for name, answer in found.get("answers", {}).items() if answer.get("why")}
+            said = f"Differs: {', '.join(f'{name} ({why[name]})' if name in why else name for name in differs)}"
         else:
             said = ["Nothing differs.", *(line for role in roles for line in self._says(role, "said"))]
         return {"same": found["same"], "todo": todo, "msg": said, "_ansible_verbose_always": True}

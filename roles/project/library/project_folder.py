@@ -39,6 +39,9 @@ options:
   archive:
     description: Set by the action plugin. The archive on the host, absent to be told what differs.
     type: path
+  moment:
+    description: A file that says since when the code is what it is, for everybody to read.
+    type: path
 author: celeryhost
 """
 

@@ -31,6 +31,9 @@ options:
     description: The account.
     type: str
     required: true
+  moment:
+    description: A file that says since when the code is what it is, for everybody to read.
+    type: path
 author: celeryhost
 """
 

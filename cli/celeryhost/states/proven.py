@@ -1,0 +1,77 @@
+"""That what was brought was seen to work, noted on the host: no other state than that is as it is to be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from .. import cache, locate, programs
+from ..errors import UNPROVEN, Failure
+from ..rpc import Supervisor
+
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "key": {"type": "str", "required": True, "no_log": False},
+    "config": {"type": "path", "required": True},
+    "pids": {"type": "dict", "default": {}},
+    "tasks": {"type": "dict", "default": {}},
+    "logs": {"type": "dict", "default": {}},
+    "seconds": {"type": "int", "default": 0},
+}
+PAUSE = 0.5  # seconds between two looks
+
+
+def bring(params, check):
+    """`fired`: {app: the last line by which its beat has sent a task}, once each beat of `logs` has or after so many
+    `seconds`; raises Failure where a task has not come back or a program has ended meanwhile.
+    """
+    unproven = [done["stderr"].strip() for done in params["tasks"].values() if done["rc"]]
+    if unproven:
+        raise Failure("\n".join(unproven), UNPROVEN)
+    supervisor = Supervisor(locate.find(params["config"])) if params["pids"] else None
+    until = time.monotonic() + params["seconds"]
+    while True:
+        alive(supervisor, params["pids"])
+        fired = {app: line for app, log in params["logs"].items() if (line := last_sending(log))}
+        if len(fired) == len(params["logs"]) or time.monotonic() >= until:
+            break
+        time.sleep(PAUSE)
+    cache.write(params["path"], params["key"].encode())
+    return {"changed": False, "fired": fired}
+
+
+def alive(supervisor, pids: dict[str, int]) -> None:
+    """Raises Failure for a program that no longer runs as the process that it was."""
+    now = {process.name: process for process in programs.processes(supervisor)} if pids else {}
+    for name, pid in pids.items():
+        process = now.get(name)
+        if process and process.pid != pid:
+            said = "\n".join([process.spawnerr or process.state, *programs.tail(process, 10, supervisor)])
+            raise Failure(f"{name}: ended soon after it was RUNNING: {said}", UNPROVEN)
+
+
+def last_sending(path):
+    """The last line about a task, of those since beat was started; "" when there is none."""
+    sending = ""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as log:
+            for line in log:
+                if "beat: Starting" in line:
+                    sending = ""
+                elif "Scheduler: Sending due task" in line:
+                    sending = line.rstrip("\n")
+    except OSError:  # not there yet
+        pass
+    return sending
+
+
+def noted(path: str) -> str:
+    """The key of what was seen to work; empty where that was not, or something was done since."""
+    return cache.read(path).decode(errors="replace")
+
+
+def forget(path: str) -> None:
+    """Before something is done."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
