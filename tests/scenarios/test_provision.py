@@ -17,6 +17,7 @@ from tests.hosts.host import KEY
 from tests.scenarios import pages
 
 from .drift import find_and_mend
+from .refused import refuse_and_mend
 
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
@@ -44,6 +45,7 @@ def test_this_machine(host, init, root, checkout, readme):
     assert starts(bare) - spawned == Counter({"mysite-worker": 1})
     if init == "systemd":
         find_and_mend(bare, provision)
+        refuse_and_mend(bare, provision)
 
 
 def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screenshots):
