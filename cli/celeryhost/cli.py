@@ -22,6 +22,8 @@ COMMANDS = {
     "top": "top",
     "apply": "apply",
     "run": "run",
+    "manage": "manage",
+    "celery": "manage",
     "schedule": "schedule",
     "doctor": "doctor",
     "open": "open",

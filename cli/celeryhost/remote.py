@@ -54,13 +54,22 @@ def fan_out(
     A host that fails is one of the Answers and hides no other. Closing the generator (Ctrl-C too) ends the ssh
     processes, and with their output gone the remote side. Raises Failure when the inventory or the pattern is wrong.
     """
-    shared = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
-    words = [word for option, value in shared if value for word in (option, value)]
     hosts = targets(target.inventory, target.hosts) if hosts is None else hosts
-    return _converse(hosts, [*words, argv[0], "--json", *argv[1:]], root, timeout, at_once or len(hosts), stop)
+    words = [*_shared(target), argv[0], "--json", *argv[1:]]
+    return _converse(hosts, words, root, timeout, at_once or len(hosts), stop)
 
 
-def command(host: Host, argv: list[str], root: bool | str = False) -> list[str]:
+def attended(host: Host, target, argv: list[str], terminal: bool) -> list[str]:
+    """The command line that runs `celeryhost ARGV` as root on one host for whoever starts it, on a `terminal` there."""
+    return command(host, [*_shared(target), *argv], root=True, terminal=terminal)
+
+
+def _shared(target) -> list[str]:
+    options = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
+    return [word for option, value in options if value for word in (option, value)]
+
+
+def command(host: Host, argv: list[str], root: bool | str = False, terminal: bool = False) -> list[str]:
     """The command line that runs `celeryhost ARGV` on a host. Each word arrives there as it is, whatever is in it."""
     if host.variables.get("ansible_connection") == "local":
         return [*isolated.module(__package__), *argv]
@@ -69,10 +78,10 @@ def command(host: Host, argv: list[str], root: bool | str = False) -> list[str]:
         root = True
     if root:
         words = ["sh", "-c", MAYBE_AS_ROOT if root == MAYBE else AS_ROOT, *words]
-    return [*ssh(host), join(words)]
+    return [*ssh(host, terminal=terminal), join(words)]
 
 
-def ssh(host: Host, *options: str) -> list[str]:
+def ssh(host: Host, *options: str, terminal: bool = False) -> list[str]:
     """ssh up to and including the destination. ssh takes the first value of an option, so the user's win over ours.
 
     Raises Failure (USAGE) for a connection that is not ssh, and for a variable that is a template.
@@ -80,7 +89,7 @@ def ssh(host: Host, *options: str) -> list[str]:
     values = _connection(host)
     words = ["ssh", *split(values["common_args"]), *split(values["extra_args"]), *options]
     words += [word for flag, key in FLAGS for word in (flag, values[key]) if values[key]]
-    words += ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
+    words += ["-t" if terminal else "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
     words += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]  # a dead host ends `logs -f` after 45 s
     if folder := _control_folder():
         from hashlib import sha256

@@ -50,6 +50,8 @@ def test_bash_completes_commands_programs_and_hosts(daemon, tmp_path):
     assert completed(daemon, "celeryhost status ") == ["many", "shop", "shop-beat", "shop-worker", "web"]
     for command in ("start", "stop", "restart", "logs", "apply", "status"):
         assert completed(daemon, f"celeryhost {command} web sho") == ["shop", "shop-beat", "shop-worker"]
+    for command in ("manage", "celery"):
+        assert completed(daemon, f"celeryhost {command} ") == ["shop"]
     assert completed(daemon, f"{hosts} ") == ["all", "board", "odroid", "web1"]
     assert completed(daemon, f"{hosts} web1,o") == ["web1,odroid"]
     assert completed(daemon, "celeryhost -i /nowhere -H ") == []

@@ -13,18 +13,19 @@ ANSWER_SECONDS = 2  # nobody waits longer for a Tab
 def programs(ctx, _, incomplete: str) -> list[str]:
     """Programs, groups and apps of the supervisord, or of the hosts, that the line so far means."""
     from ..programs import apps
-    from ..remote import is_remote
 
-    given = ctx.find_root().params
-    target = Target(*map(given.get, Target._fields))
-    try:
-        known = list(_on_hosts(target) if is_remote(target) else _here(target))
-    except Failure:
-        return []
+    known = _known(ctx)
     words = {word for process in known for word in (process.name, process.group)} | apps(known)
     if "bash" in os.environ.get("_CELERYHOST_COMPLETE", ""):
         words = {word for word in words if ":" not in word}  # a colon ends a word there (COMP_WORDBREAKS)
     return sorted(word for word in words if word.startswith(incomplete))
+
+
+def apps(ctx, _, incomplete: str) -> list[str]:
+    """Apps of the supervisord, or of the hosts, that the line so far means."""
+    from ..programs import apps
+
+    return sorted(word for word in apps(_known(ctx)) if word.startswith(incomplete))
 
 
 def hosts(ctx, _, incomplete: str) -> list[str]:
@@ -39,6 +40,17 @@ def hosts(ctx, _, incomplete: str) -> list[str]:
         return []
     names = ["all", *(group for group, members in known.groups.items() if members), *known.hosts]
     return [incomplete[:start] + name for name in names if name.startswith(incomplete[start:])]
+
+
+def _known(ctx) -> list:
+    from ..remote import is_remote
+
+    given = ctx.find_root().params
+    target = Target(*map(given.get, Target._fields))
+    try:
+        return list(_on_hosts(target) if is_remote(target) else _here(target))
+    except Failure:
+        return []
 
 
 def _here(target):

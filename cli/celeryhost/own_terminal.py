@@ -1,0 +1,112 @@
+"""Running another account's command from root's terminal, without giving it that terminal.
+
+What has the terminal itself can push characters into it, which root's shell then reads as typed, and can go on reading
+what root types. So each of input and output that is a terminal becomes another one, and what passes is copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import subprocess
+import termios
+import tty
+
+from . import account
+
+LOOK_SECONDS = 0.2  # what a program has left behind may keep the terminal open
+
+
+def relayed(words, owner, **options) -> int:
+    """Run `words` as the account `owner`, `options` being subprocess.Popen's, and return what that returns."""
+    options |= account.become(owner)
+    terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+    if not terminals:
+        process = subprocess.Popen(words, **options)
+        with _signals_passed_on(process):
+            return process.wait()
+    master, slave = pty.openpty()
+    termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(terminals[0]))
+    _fit(terminals[0], master)
+    os.fchown(slave, owner.pw_uid, -1)  # it may open /dev/tty, to ask for a password
+    given = {name: slave for number, name in enumerate(("stdin", "stdout", "stderr")) if number in terminals}
+
+    def take():
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+    try:
+        process = subprocess.Popen(words, preexec_fn=take, **given, **options)
+    finally:
+        os.close(slave)
+    with _signals_passed_on(process), _resizing(terminals[0], master), _raw(terminals):
+        _copy(process, master, terminals)
+        return process.wait()
+
+
+def _copy(process, master: int, terminals: list[int]) -> None:
+    """Until the program ends."""
+    shown = next((number for number in (1, 2) if number in terminals), None)
+    sources = [master, *({0} & {*terminals})]
+    while True:
+        ready, _, _ = select.select(sources, [], [], LOOK_SECONDS)
+        if not ready and process.poll() is not None:
+            return
+        if 0 in ready:
+            typed = os.read(0, 4096)
+            _write(master, typed)
+            if not typed:
+                sources.remove(0)
+        if master in ready:
+            try:
+                said = os.read(master, 65536)
+            except OSError:  # EIO: nobody has the other side open any more
+                return
+            if shown is not None:
+                _write(shown, said)
+
+
+@contextlib.contextmanager
+def _signals_passed_on(process):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _resizing(terminal: int, master: int):
+    before = signal.signal(signal.SIGWINCH, lambda *_: _fit(terminal, master))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+@contextlib.contextmanager
+def _raw(terminals: list[int]):
+    """What is typed reaches the other terminal key by key, Ctrl-C too."""
+    before = termios.tcgetattr(0) if 0 in terminals else None
+    try:
+        if before:
+            tty.setraw(0)
+        yield
+    finally:
+        if before:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _fit(terminal: int, master: int) -> None:
+    with contextlib.suppress(OSError):  # it has no size
+        fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(terminal, termios.TIOCGWINSZ, b"\0" * 8))
+
+
+def _write(number: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(number, data) :]
