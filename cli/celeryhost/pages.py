@@ -13,6 +13,7 @@ from .errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, 
 from .remote import CONNECT_SECONDS, plain_ssh, ssh
 
 PASSWORD_FILE = "/etc/celeryhost/web.password"  # made by roles/supervisor
+PAGE_SECTION = "celeryhost:page"
 FLOWER_PORT = 5555
 
 Page = namedtuple("Page", "name address port path user password")
@@ -22,18 +23,27 @@ Page.__doc__ = """Where a page is, on its own host: `address` to connect to, `po
 
 def supervisor(config: str | None, credentials: bool) -> Page:
     """Supervisor's page as `[inet_http_server]` describes it
-    (http://supervisord.org/configuration.html#inet-http-server-section-settings).
+    (http://supervisord.org/configuration.html#inet-http-server-section-settings), or the section in which
+    templates/supervisord.conf.j2 says where HAProxy serves it.
 
     Raises Failure: UNKNOWN when it has none, DENIED and UNKNOWN for `credentials` that cannot be told.
     """
     config = os.path.abspath(config) if config else locate.default_config()
-    settings = locate.read_section(config, "inet_http_server", "port", "username", "password")
+    keys = ("port", "username", "password")
+    settings = next(
+        (
+            found
+            for section in ("inet_http_server", PAGE_SECTION)
+            if (found := locate.read_section(config, section, *keys))
+        ),
+        {},
+    )
     if "port" not in settings:
         fix = "celeryhost provision makes it, or write [inet_http_server] there"
         raise Failure(f"Supervisor has no page here: no [inet_http_server] in {config}", UNKNOWN, fix)
     address, _, port = settings["port"].rpartition(":")
     if not port.isdigit():
-        raise Failure(f"port={settings['port']} in [inet_http_server] of {config} is no port", USAGE, "write HOST:PORT")
+        raise Failure(f"port={settings['port']} of the page in {config} is no port", USAGE, "write HOST:PORT")
     user = settings.get("username")
     password = _password(settings.get("password", ""), config) if credentials and user else None
     return Page("Supervisor", _reachable(address), int(port), "/", user, password)
@@ -167,10 +177,10 @@ def _password(stored: str, config: str) -> str:
     """The page's password in clear: from the file itself, or where celeryhost keeps what is only a hash there."""
     from hashlib import sha1
 
-    if not stored.startswith("{SHA}"):
+    if stored and not stored.startswith("{SHA}"):
         return stored
     password = _secret(PASSWORD_FILE)
-    if sha1(password.encode()).hexdigest() != stored[len("{SHA}") :].lower():
+    if stored and sha1(password.encode()).hexdigest() != stored[len("{SHA}") :].lower():
         fix = "set another one: supervisor_web_password and celeryhost provision"
         raise Failure(f"{config} has only a hash of the password", FAILED, fix)
     return password

@@ -48,7 +48,7 @@ class Module(Installer):
             env=os.environ
             | {
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_LIBRARY": str(ROOT / "roles/celery/library"),
+                "ANSIBLE_LIBRARY": str(ROOT / "roles/machine/library"),
                 "ANSIBLE_STDOUT_CALLBACK": "default",
                 "ANSIBLE_NOCOLOR": "true",
             },

@@ -90,6 +90,8 @@ def test_what_cannot_be_opened_here(daemon):
     text = daemon.config.read_text()
     daemon.config.write_text(text.replace("[inet_http_server]", "[x]"))
     failed(daemon.run("open"), errors.UNKNOWN, f"no [inet_http_server] in {daemon.config}")
+    daemon.config.write_text(text.replace("[inet_http_server]", "[celeryhost:page]"))  # HAProxy's, as on a host
+    failed(daemon.run("open"), errors.DOWN, f"does not answer at {daemon.url.removeprefix('http://')}")
     hashed = "{SHA}" + hashlib.sha1(b"another").hexdigest()
     daemon.config.write_text(text.replace(f"password={PASSWORD.replace('%', '%%')}", f"password={hashed}"))
     failed(daemon.run("open", "--credentials"), errors.FAILED, "has only a hash of the password")

@@ -7,10 +7,12 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,7 @@ def look(folder, inventory, screenshots=None):
             driver.get(known)
             picture(driver, "supervisor.png")
             _supervisor(driver, url)
+            _other_origins(driver, url)
         with opened(folder, "-i", inventory, "open", "--flower") as (url, known):
             assert refuses_strangers(url)
             driver.get(known)
@@ -98,8 +101,8 @@ def look(folder, inventory, screenshots=None):
 
 def _supervisor(driver, url):
     before = programs(driver)
-    states = {name: state for name, (_, state, _) in before.items()}
-    assert {"mysite-worker": "running", "mysite-beat": "running"}.items() <= states.items()
+    running = {name for name, (_, state, _) in before.items() if state == "running"}
+    assert {"mysite-worker", "mysite-beat"} <= running
     row, _, pid = before["mysite-worker"]
     row.find_element("link text", "Restart").click()
     deadline = time.monotonic() + PATIENCE
@@ -109,6 +112,51 @@ def _supervisor(driver, url):
     after[0].find_element("link text", "mysite-worker").click()  # opens another window
     driver.switch_to.window(driver.window_handles[-1])
     shows(driver, "//pre", "INFO/")
+
+
+def _other_origins(driver, url):
+    """What pages of other origins ask for, by a browser that knows the password of this one, is refused."""
+    before = states(driver, url)
+    stop = f"{url}index.html?processname=mysite-worker&action=stop"
+    call = "<methodCall><methodName>supervisor.stopAllProcesses</methodName><params/></methodCall>"
+    attack = f"""<!DOCTYPE html><title>attack</title><img src="{stop}"><script>
+        const options = {{mode: "no-cors", credentials: "include"}};
+        const post = {{...options, method: "POST", headers: {{"Content-Type": "text/plain"}}, body: "{call}"}};
+        Promise.allSettled([fetch("{stop}", options), fetch("{url}RPC2", post)]).then(() => document.title = "done");
+    </script>"""
+    with page(attack) as port:
+        for host in ("localhost", "127.0.0.1"):  # what browsers call the same site, and another
+            driver.get(f"http://{host}:{port}/")
+            wait(driver).until(lambda _: driver.title == "done")
+            driver.execute_script("location = arguments[0]", stop)  # a link
+            shows(driver, "//body", "403")
+    assert states(driver, url) == before
+
+
+@contextmanager
+def page(text):
+    """A web server on a free port of this machine that answers everything with `text`; yields the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def states(driver, url):
+    """{program: (state, pid)} as Supervisor's page says."""
+    driver.get(url)
+    return {name: row[1:] for name, row in programs(driver).items()}
 
 
 def refuses_strangers(url) -> bool:
@@ -130,13 +178,17 @@ def programs(driver):
     return listed
 
 
-def shows(driver, place, *words):
-    """Wait until the element at this XPath has all of these words."""
+def wait(driver):
+    """Selenium's wait, for pages that replace their rows as they please."""
     from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.wait import WebDriverWait
 
-    # The pages replace their rows as they please.
-    WebDriverWait(driver, PATIENCE, ignored_exceptions=[WebDriverException]).until(
+    return WebDriverWait(driver, PATIENCE, ignored_exceptions=[WebDriverException])
+
+
+def shows(driver, place, *words):
+    """Wait until the element at this XPath has all of these words."""
+    wait(driver).until(
         lambda _: all(word in driver.find_element("xpath", place).text for word in words),
         f"no {words} in {place} of {driver.current_url}",
     )

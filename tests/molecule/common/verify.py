@@ -24,6 +24,7 @@ PATHS = {
     "/etc/celeryhost": "755 root:root",
     "/etc/celeryhost/redis.password": "600 root:root",
     "/etc/celeryhost/web.password": "640 root:supervisor",
+    "/etc/celeryhost/page.cfg": "640 root:supervisor",
     "/etc/celeryhost/mysite.env": "640 root:mysite",
     "/etc/supervisor/conf.d/mysite-celery.conf": "600 root:root",
     "/run/supervisor.sock": "770 root:supervisor",
@@ -93,6 +94,12 @@ def the_web_page_asks_who_is_there():
     connection = http.client.HTTPConnection("127.0.0.1", 23233, timeout=10)
     connection.request("GET", "/")
     assert connection.getresponse().status == 401
+
+
+@fact
+def the_service_of_haproxy_does_not_run():
+    served = [argv for argv in Path("/proc").glob("[0-9]*/cmdline") if b"haproxy.cfg" in argv.read_bytes()]
+    assert not served, served
 
 
 @fact
