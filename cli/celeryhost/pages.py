@@ -14,6 +14,7 @@ from .remote import CONNECT_SECONDS, plain_ssh, ssh
 
 PASSWORD_FILE = "/etc/celeryhost/web.password"  # made by roles/supervisor
 PAGE_SECTION = "celeryhost:page"
+PAGE_OPTIONS = ("port", "username", "password")
 FLOWER_PORT = 5555
 
 Page = namedtuple("Page", "name address port path user password")
@@ -29,15 +30,8 @@ def supervisor(config: str | None, credentials: bool) -> Page:
     Raises Failure: UNKNOWN when it has none, DENIED and UNKNOWN for `credentials` that cannot be told.
     """
     config = os.path.abspath(config) if config else locate.default_config()
-    keys = ("port", "username", "password")
-    settings = next(
-        (
-            found
-            for section in ("inet_http_server", PAGE_SECTION)
-            if (found := locate.read_section(config, section, *keys))
-        ),
-        {},
-    )
+    settings = locate.read_section(config, "inet_http_server", *PAGE_OPTIONS)
+    settings = settings or locate.read_section(config, PAGE_SECTION, *PAGE_OPTIONS)
     if "port" not in settings:
         fix = "celeryhost provision makes it, or write [inet_http_server] there"
         raise Failure(f"Supervisor has no page here: no [inet_http_server] in {config}", UNKNOWN, fix)
