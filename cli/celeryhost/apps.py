@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Container
 from itertools import combinations, count
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from .errors import USAGE, Failure
 
@@ -77,6 +77,7 @@ APP = {
     "environment": {},
     "settings": {},
     "results": None,  # None: the project's result_backend; django: django-celery-results
+    "database": None,  # None: the project's own; postgresql: one on this host, named after the app
     "migrate": True,
     "workers": [{}],
     "beat": {},
@@ -100,6 +101,10 @@ WORKER_SETTINGS = {
 DJANGO = "django"
 DATABASE_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 DATABASE_RESULTS = "django-db"
+POSTGRESQL = "postgresql"
+TAKEN = ("postgres", "public", "none", "template0", "template1")  # of PostgreSQL's own, as is what begins with pg_
+# What stands in `environment` for a part of the access to the app's database (roles/postgresql/vars/main.yml).
+_ACCESS = re.compile(r"<<postgresql\.(\w+)>>")
 FLOWER_PORT = 5555
 # From 2.2 it saves its state whole, and begins anew with one that it cannot read.
 FLOWER_REQUIREMENT = "flower>=2.2,<3"
@@ -195,6 +200,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["environment"] = _environment(app["environment"], f"environment {of}")
     app["settings"] = _settings(app["settings"], f"settings {of}")
     app["results"] = _results(app, f"results {of}")
+    app["database"] = _database(app, of)
     app["flower"] = _flower(app, of, taken)
     app["workers"] = _each(_worker, app, "workers")
     app["beat"] = _beat(app, of)
@@ -216,6 +222,21 @@ def beat_problems(apps_by_host: dict) -> list[str]:
     return [
         f"beat of app {name} is on {' and '.join(found)}, and each would send every task; keep one of them in group "
         "celery_beat, or write `beat: false` in the celery_apps of the others"
+        for name, found in hosts.items()
+        if len(found) > 1
+    ]
+
+
+def database_problems(apps_by_host: dict) -> list[str]:
+    """One line for each app that several hosts would each give a database of its own."""
+    hosts = {}
+    for host, apps in apps_by_host.items():
+        for app in describe_all(apps):
+            if app["database"]:
+                hosts.setdefault(app["name"], []).append(str(host))
+    return [
+        f"database of app {name} is {POSTGRESQL!r} on {' and '.join(found)}, and each would have one of its own; leave "
+        "it out and write the DATABASE_URL of one that all of them reach under `environment`"
         for name, found in hosts.items()
         if len(found) > 1
     ]
@@ -259,6 +280,39 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
     if part in app["workers"]:
         whole["PYTHONPATH"] = os.pathsep.join(filter(None, [whole.get("PYTHONPATH"), app["support"]]))
     return whole
+
+
+def with_databases(apps: list[dict], access: dict) -> list[dict]:
+    """`apps` with what their programs find of their database in the environment, which `environment` may override.
+
+    `access` has, by app, the port and the password that role postgresql has found or made; what is not there yet is
+    left empty. Parts of it also stand where an environment says `{{ postgresql.password }}`. Raises Failure (USAGE) for
+    one that says so without a database.
+    """
+    for app in apps:
+        parts = {}
+        if app["database"]:
+            name, known = app["name"], access.get(app["name"], {})
+            parts = {"host": "127.0.0.1", "port": "5432", "name": name, "user": name, "password": ""} | known
+            login = f"{name}:{quote(parts['password'], safe='')}@{parts['host']}:{parts['port']}"
+            parts["url"] = f"{POSTGRESQL}://{login}/{name}"
+            given = {"HOST": "host", "PORT": "port", "DATABASE": "name", "USER": "user", "PASSWORD": "password"}
+            found = {"DATABASE_URL": parts["url"]} | {f"PG{end}": parts[part] for end, part in given.items()}
+            app["environment"] = found | app["environment"]
+        app["environment"] = _filled(app["environment"], parts, f"of app {app['name']}")
+        for part in _programs(app):
+            part["environment"] = _filled(part["environment"], parts, f"of {part['program']}")
+    return apps
+
+
+def _filled(environment: dict, parts: dict, of: str) -> dict:
+    if not parts and (says := next((name for name, value in environment.items() if _ACCESS.search(value)), None)):
+        raise Failure(
+            f"{says} in environment {of} says {{{{ postgresql.… }}}}, and the app has no such database",
+            USAGE,
+            "write database: postgresql for it",
+        )
+    return {name: _ACCESS.sub(lambda found: parts[found[1]], value) for name, value in environment.items()}
 
 
 def watchdog(apps: list[dict], broker_url: str, command: str = "", webhook: str = "") -> str:
@@ -410,6 +464,8 @@ def celery_settings(settings: dict) -> list[str]:
 FILTERS = {
     "celeryhost_apps": describe_all,
     "celeryhost_beat_problems": beat_problems,
+    "celeryhost_database_problems": database_problems,
+    "celeryhost_with_databases": with_databases,
     "celeryhost_flower_problems": flower_problems,
     "celeryhost_environment": environment,
     "celeryhost_environment_files": environment_files,
@@ -481,6 +537,20 @@ def _results(app: dict, where: str) -> str | None:
     if app["results"] and "CELERY_RESULT_BACKEND" in app["environment"]:
         raise _wrong(where, DJANGO, "possible beside CELERY_RESULT_BACKEND under `environment`", "keep one of the two")
     return app["results"]
+
+
+def _database(app: dict, of: str) -> str | None:
+    if app["database"] not in (None, POSTGRESQL):
+        raise _wrong(
+            f"database {of}", app["database"], POSTGRESQL, "write database: postgresql, or another's DATABASE_URL"
+        )
+    if app["database"] and "DATABASE_URL" in app["environment"]:
+        raise _wrong(
+            f"database {of}", POSTGRESQL, "possible beside DATABASE_URL under `environment`", "keep one of the two"
+        )
+    if app["database"] and (app["name"] in TAKEN or app["name"].startswith("pg_")):
+        raise _wrong(f"name {of}", app["name"], "free in PostgreSQL for a database", "rename the app")
+    return app["database"]
 
 
 def _extensions(app: dict, of: str) -> dict[str, str]:

@@ -47,6 +47,7 @@ CHECKS = (
     Check("settings", APP, project.settings, "nothing is brought in from outside"),
     Check("broker", APP, messages.broker, "answers"),
     Check("results", APP, messages.results, "answers"),
+    Check("database", APP, project.databases, "the project has none"),
     Check("mysql", APP, project.mysql, "no MySQL, or its indexes take what the Django extensions need"),
     Check("worker", APP, messages.workers, "no worker on this host"),
     Check("queue", APP, messages.queues, "no queue"),

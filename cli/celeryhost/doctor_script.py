@@ -126,6 +126,28 @@ def project_tasks(app) -> dict:
     return {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
 
 
+def databases(**_) -> dict:
+    """{alias: its backend, whether it is a `file`, and what connecting to it said}; a file is left alone, since one
+    that is not there would be made. `given`: whether the environment names a server."""
+    if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+        return {"given": False, "known": {}}
+    from django.db import connections
+
+    found = {}
+    for alias in connections:
+        connection = connections[alias]
+        entry = found[alias] = {"backend": connection.vendor, "file": connection.vendor == "sqlite", "refused": None}
+        if connection.vendor in ("postgresql", "mysql"):
+            connection.settings_dict["OPTIONS"].setdefault("connect_timeout", REPLY_SECONDS)
+        if not entry["file"] and connection.vendor != "unknown":
+            try:
+                connection.ensure_connection()
+            except Exception as error:
+                entry["refused"] = described(error)
+    url = os.environ.get("DATABASE_URL", "")
+    return {"given": bool(url) and not url.startswith("sqlite"), "known": found}
+
+
 def limits(app, request, **_) -> dict:
     """The longest time limit of a task in seconds, and how many have none; a task's own wins over a worker's."""
     times = {name: task.time_limit or request["time_limit"] for name, task in project_tasks(app).items()}
@@ -324,7 +346,7 @@ def mysql(**_) -> dict:
     return {"too_long": mysql_script.too_long() if os.environ.get("DJANGO_SETTINGS_MODULE") else None}
 
 
-SECTIONS = (brought, broker, results, limits, workers, queues, beat, django, mysql)
+SECTIONS = (brought, databases, broker, results, limits, workers, queues, beat, django, mysql)
 
 
 def main() -> None:

@@ -21,7 +21,13 @@ SERVER = {"DATABASE_NAME": "site", "DATABASE_USER": "site", "DATABASE_PASSWORD":
 APPS = {
     "lite": {},
     "elephant": {
-        "environment": {"DATABASE_ENGINE": "postgresql", **SERVER},
+        "database": "postgresql",
+        "environment": {
+            "DATABASE_ENGINE": "postgresql",
+            "DATABASE_NAME": "{{ postgresql.name }}",
+            "DATABASE_USER": "{{ postgresql.user }}",
+            "DATABASE_PASSWORD": "{{ postgresql.password }}",
+        },
         "requirements": "requirements-postgres.txt",
     },
     "seal": {
@@ -32,18 +38,20 @@ APPS = {
 }
 DATABASES = f"""
 apt-get -qq update
-DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends postgresql mariadb-server
-cd /
-setpriv --reuid=postgres --regid=postgres --init-groups psql -q <<'SQL'
-create role site login password '{PASSWORD}';
-create database site owner site;
-SQL
+DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends mariadb-server
 mariadb <<'SQL'
 create database site character set utf8mb4;
 grant all on *.* to site@'127.0.0.1' identified by '{PASSWORD}';
 grant all on *.* to site@localhost identified by '{PASSWORD}';
 SQL
 """
+# The files that hold the password of the app's database: its programs', its environment's and its own.
+HOLDERS = [
+    "/etc/celeryhost/elephant-postgresql.password",
+    "/etc/celeryhost/elephant.env",
+    "/etc/supervisor/conf.d/elephant-celery.conf",
+]
+TAKE_AWAY = ("unprovision", "--yes", "--data")
 ENTRIES = {"often", "Monday", "gone", "one day", "check every 3 seconds", "sum at noon", "sum on Monday morning"}
 
 
@@ -134,6 +142,10 @@ def test_entries_of_the_admin_and_results(site):
     code, said = site.here(sys.executable, "-m", "celeryhost", "provision", "-i", str(site.inventory))
     assert code == 0, said
     assert PASSWORD not in said
+    made = site.host.ssh("cat /etc/celeryhost/elephant-postgresql.password").stdout.strip()
+    assert len(made) > 20
+    assert made not in said
+    assert sorted(site.host.ssh(["grep", "-rlsF", made, "/etc", "/var/log", "/root"]).stdout.split()) == HOLDERS
     for app in APPS:
         assert f"{app}: task app.tasks.sum" in said
     before = site.pids()
@@ -170,6 +182,7 @@ def test_entries_of_the_admin_and_results(site):
 
     refused_before_migrating(site)
     refused_without_the_extension(site)
+    leaves_other_peoples_databases_alone(site)
 
 
 def refused_before_migrating(site):
@@ -195,6 +208,21 @@ def refused_without_the_extension(site):
     code, said = site.module("celery_app", "machine", app=lite, environment=settings)
     assert code
     assert "scheduler of beat of app lite needs 'django_celery_beat' in INSTALLED_APPS" in said
+
+
+def leaves_other_peoples_databases_alone(site):
+    """Neither takes over a role that a person has made, nor takes it or PostgreSQL away."""
+    site.host.ssh("cd / && setpriv --reuid=postgres --regid=postgres --init-groups createuser theirs")
+    site.host.ssh("cd / && setpriv --reuid=postgres --regid=postgres --init-groups createdb -O theirs theirs")
+    code, said = site.module("postgresql_databases", "postgresql", databases={"theirs": "/etc/celeryhost/theirs"})
+    assert code
+    assert "'theirs' is a role of other people's there" in said
+    code, said = site.here(sys.executable, "-m", "celeryhost", "provision", "-i", str(site.inventory))
+    assert (code, "Nothing differs" in said) == (0, True), said
+    code, said = site.here(sys.executable, "-m", "celeryhost", *TAKE_AWAY, "-i", str(site.inventory))
+    assert code == 0, said
+    databases = "cd / && setpriv --reuid=postgres --regid=postgres --init-groups psql -lAt | cut -d'|' -f1"
+    assert {"theirs", "elephant"} & set(site.host.ssh(databases).stdout.split()) == {"theirs"}
 
 
 def wait_for(condition, seconds=60):

@@ -97,6 +97,49 @@ def test_results_elsewhere():
     refused({"name": "mysite", "results": "django", "environment": both}, "results of app mysite", "one of the two")
 
 
+ELEPHANT = {"elephant": {"port": "5433", "password": "p/w"}}
+
+
+def test_a_database_is_in_the_environment_of_all_programs():
+    web = {"name": "web", "command": "gunicorn", "environment": {"DB": "gis://<<postgresql.user>>:<<postgresql.port>>"}}
+    (app,) = apps.describe_all([{"name": "elephant", "database": "postgresql", "programs": [web]}])
+    (app,) = apps.with_databases([app], ELEPHANT)
+    for part in (*app["workers"], app["beat"], *app["programs"], {"environment": {}}):
+        found = apps.environment(app, part)
+        assert found["DATABASE_URL"] == "postgresql://elephant:p%2Fw@127.0.0.1:5433/elephant"
+        assert [found[f"PG{end}"] for end in ("HOST", "PORT", "DATABASE", "USER")] == [
+            *("127.0.0.1", "5433"),
+            *("elephant", "elephant"),
+        ]
+        assert found["PGPASSWORD"] == "p/w"
+    assert apps.environment(app, app["programs"][0])["DB"] == "gis://elephant:5433"
+    assert apps.with_databases(apps.describe_all([{"name": "plain"}]), ELEPHANT)[0]["environment"] == {}
+
+
+def test_what_an_app_says_of_its_database_wins():
+    mine = {"PGHOST": "/run/postgresql", "DJANGO_DB": "<<postgresql.password>>"}
+    (app,) = apps.describe_all([{"name": "elephant", "database": "postgresql", "environment": mine}])
+    (app,) = apps.with_databases([app], ELEPHANT)
+    assert app["environment"].items() >= {"PGHOST": "/run/postgresql", "DJANGO_DB": "p/w", "PGPORT": "5433"}.items()
+
+
+def test_databases_that_cannot_be():
+    refused({"name": "mysite", "database": "mysql"}, "database of app mysite is 'mysql'", "DATABASE_URL")
+    both = {"DATABASE_URL": "postgres://elsewhere/db"}
+    refused(
+        {"name": "mysite", "database": "postgresql", "environment": both}, "database of app mysite", "one of the two"
+    )
+    for name in ("template1", "pg_site"):
+        refused({"name": name, "database": "postgresql"}, f"name of app {name} is", "rename")
+    (app,) = apps.describe_all([{"name": "mysite", "environment": {"PW": "<<postgresql.password>>"}}])
+    with pytest.raises(Failure, match=r"PW in environment of app mysite says .*database: postgresql"):
+        apps.with_databases([app], {})
+    one = [{"name": "mysite", "database": "postgresql"}]
+    assert apps.database_problems({"a": one, "b": [{"name": "other"}]}) == []
+    (problem,) = apps.database_problems({"a": one, "b": one})
+    assert "on a and b" in problem
+
+
 def test_further_workers_have_a_name():
     app = apps.describe({"name": "mysite", "workers": [{}, {"name": "slow", "concurrency": "1"}]})
     assert [worker["program"] for worker in app["workers"]] == ["mysite-worker", "mysite-worker-slow"]

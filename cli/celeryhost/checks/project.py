@@ -6,7 +6,7 @@ import ast
 import json
 import os
 
-from .. import mysql_script
+from .. import masking, mysql_script
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
@@ -183,6 +183,28 @@ def settings(host: Host, app: App):
 
 def _written(value) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def databases(host: Host, app: App):
+    """A task needs it, and a worker is RUNNING without; a project that does not read DATABASE_URL does without, too."""
+    found = section(app, "databases")
+    for alias, entry in found["known"].items():
+        if entry["refused"]:
+            yield fail(
+                app.name,
+                masking.hide_passwords(entry["refused"]),
+                f"database {alias!r} of the project ({entry['backend']}) does not let it in",
+                "see that it runs, and that DATABASES of the project has its address and password",
+            )
+        elif entry["file"] and alias == "default" and found["given"]:
+            yield warn(
+                app.name,
+                "DATABASE_URL has no effect",
+                "the project's settings do not read it and keep the data in SQLite",
+                "have DATABASES read DATABASE_URL or PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD",
+            )
+        elif entry["backend"] != "unknown":
+            yield ok(app.name, f"{alias}: {entry['backend']}{'' if entry['file'] else ' answers'}")
 
 
 def mysql(host: Host, app: App):

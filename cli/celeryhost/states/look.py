@@ -22,6 +22,7 @@ from . import (
     machine_facts,
     owned_paths,
     password_file,
+    postgresql_databases,
     project_folder,
     project_git,
     project_look,
@@ -39,8 +40,8 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts),
-        *(owned_paths, password_file, project_folder, project_git, project_look, project_migrations),
+        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts, owned_paths),
+        *(password_file, postgresql_databases, project_folder, project_git, project_look, project_migrations),
         *(project_virtualenv, proven, redis_server, standing, status, supervisor_programs, supervisord),
     )
 }
