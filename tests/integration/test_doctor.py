@@ -20,6 +20,7 @@ import click
 import pytest
 from celeryhost import doctor, errors
 from celeryhost.checks.beat import LATE
+from celeryhost.states import proven
 from conftest import PASSWORD as SUPERVISOR_PASSWORD
 from conftest import USER, wait_for
 from sshd import sshd
@@ -431,6 +432,8 @@ def test_beats(stack):
     )
     try:
         lines = stack.look()
+        with pytest.raises(errors.Failure, match="beat has stopped: 'new' was due"):
+            proven.punctual(str(stack.daemon.config), ["mysite"])
     finally:
         second.terminate()
         second.wait(20)

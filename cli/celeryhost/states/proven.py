@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from types import SimpleNamespace
 
 from .. import cache, locate, programs
 from ..errors import UNPROVEN, Failure
@@ -24,7 +25,8 @@ PAUSE = 0.5  # seconds between two looks
 
 def bring(params, check):
     """`fired`: {app: the last line by which its beat has sent a task}, once each beat of `logs` has or after so many
-    `seconds`; raises Failure where a task has not come back or a program has ended meanwhile.
+    `seconds`; raises Failure where a task has not come back, a program has ended meanwhile, or a beat has let an entry
+    fall due without sending it.
     """
     unproven = [done["stderr"].strip() for done in params["tasks"].values() if done["rc"]]
     if unproven:
@@ -37,6 +39,7 @@ def bring(params, check):
         if len(fired) == len(params["logs"]) or time.monotonic() >= until:
             break
         time.sleep(PAUSE)
+    punctual(params["config"], [app for app in params["logs"] if app not in fired])
     cache.write(params["path"], params["key"].encode())
     return {"changed": False, "fired": fired}
 
@@ -47,8 +50,27 @@ def alive(supervisor, pids: dict[str, int]) -> None:
     for name, pid in pids.items():
         process = now.get(name)
         if process and process.pid != pid:
-            said = "\n".join([process.spawnerr or process.state, *programs.tail(process, 10, supervisor)])
-            raise Failure(f"{name}: ended soon after it was RUNNING: {said}", UNPROVEN)
+            said = "\n".join(filter(None, [process.spawnerr, *programs.tail(process, 10, supervisor)]))
+            raise Failure(f"{name}: ended soon after it was RUNNING:\n{said or 'it said nothing'}", UNPROVEN)
+
+
+def punctual(config, names) -> None:
+    """Raises Failure for a beat of these apps that is late, as check `ticking` of doctor sees it."""
+    if not names:
+        return
+    from ..checks import FAIL, Skip, beat
+    from ..checks.host import Host
+
+    host = Host(SimpleNamespace(config=config, url=None, user=None), names)
+    try:
+        apps = host.apps
+    except Skip:
+        return
+    for app in apps:
+        with contextlib.suppress(Skip):
+            for finding in beat.ticking(host, app):
+                if finding.level == FAIL:
+                    raise Failure(f"{finding.subject}: {finding.symptom}; {finding.cause}", UNPROVEN, finding.fix)
 
 
 def last_sending(path):

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: proven
 short_description: See that what was brought works, and note that it was seen
 description:
-  - After C(supervisor_programs), whose O(path) it writes. Fails when a task has not come back or a program has ended.
+  - After C(supervisor_programs), which forgets O(path). Fails when a task has not come back, a program has ended or a
+    beat is late.
 options:
   path:
     description: The file that says so.
@@ -37,7 +38,9 @@ options:
     type: dict
     default: {}
   seconds:
-    description: How long to wait for each beat to send a task. One that has nothing to send is no failure.
+    description:
+      - How long to wait for each beat to send a task. One that has nothing to send is no failure, one that lets an
+        entry fall due is.
     type: int
     default: 0
 author: celeryhost
