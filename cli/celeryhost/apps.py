@@ -380,13 +380,15 @@ def environment_files(apps: list[dict], groups: dict, broker_url: str) -> dict[s
 
 
 def merged(apps: list[dict], results: list[dict]) -> list[dict]:
-    """`apps` with what each project itself sets in broker_transport_options.
+    """`apps` with what each project itself sets in broker_transport_options, without defaults that its Celery lacks.
 
     Celery replaces the project's dict by the one behind `--`, and without a key of it, global_keyprefix say, the worker
-    would read other queues than the project writes. Module celery_app has returned it in `results`.
+    would read other queues than the project writes. Module celery_app has returned both in `results`.
     """
     for app, found in zip(apps, results, strict=True):
         for worker in app["workers"]:
+            for name in found.get("unsupported", ()):
+                worker["settings"].pop(name, None)
             options = worker["settings"].get("broker_transport_options")
             if options is not None:
                 worker["settings"]["broker_transport_options"] = found.get("transport_options", {}) | options

@@ -10,6 +10,7 @@ import time
 
 from ..account import error as cause
 from ..account import inherited, last_line, named, run
+from ..apps import WORKER_SETTINGS
 from ..errors import Failure
 from ..preflight import not_installed
 from . import evidence
@@ -81,7 +82,7 @@ UNSET = re.compile(
 def bring(params, check):
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
-    nothing = {"changed": False, "transport_options": {}, "pending": [], "versions": None}
+    nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": [], "versions": None}
     if check and not os.access(python, os.X_OK):
         return nothing
     settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
@@ -99,7 +100,10 @@ def bring(params, check):
         return nothing | {"unknown": True}
     for extension in found["absent"]:
         raise Failure(not_installed(extension, app["extensions"][extension], "INSTALLED_APPS does not have it"))
+    unsupported = [key for key in found["near"] if _is_ours(key, app)]
     for key, close in found["near"].items():
+        if key in unsupported:
+            continue
         fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
         raise Failure(f"settings of app {name}: Celery has no setting {key!r}", fix=fix)
     pending = pending_of(found["plan"])
@@ -108,9 +112,16 @@ def bring(params, check):
     return {
         "changed": False,
         "transport_options": found["options"],
+        "unsupported": unsupported,
         "pending": pending,
         "versions": found["versions"],
     }
+
+
+def _is_ours(key, app):
+    """Whether a setting is a default of ours, and nobody has written another value."""
+    written = [part["settings"][key] for part in (app, *app["workers"]) if key in part["settings"]]
+    return key in WORKER_SETTINGS and all(value == WORKER_SETTINGS[key] for value in written)
 
 
 def _answer(app, python, question, params, check):

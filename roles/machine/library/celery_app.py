@@ -54,6 +54,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 transport_options: {description: The project's own broker_transport_options., type: dict}
+unsupported: {description: Our defaults among the settings that its Celery does not know., type: list}
 pending: {description: Migrations that are not applied., type: list}
 unknown: {description: C(true) where only the migrations that are still to come can tell., type: bool}
 versions: {description: Of celery and kombu; none where the app does without redis., type: list}
