@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -74,7 +75,13 @@ def config(root, tmp_path, package, port):
     return config
 
 
-WANTED = {"maxmemory": "64mb", "maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "everysec"}
+WANTED = {
+    "maxmemory": "64mb",
+    "maxmemory-policy": "noeviction",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+}
 
 
 def params(requirepass="", **settings):
@@ -110,6 +117,58 @@ def test_data_of_a_server_with_snapshots_live_on(start, config, package):
     redis = start(config())
     module.log_in(redis, ['se"cret'])
     assert redis("DBSIZE") == "100"
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder on a small disk, and what fills it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=False).returncode:
+        pytest.skip("only root may mount")
+
+    def fill():
+        with contextlib.suppress(OSError), (place / "filler").open("wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+
+    yield place, fill
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_a_full_disk_is_not_taken_for_a_password_and_does_not_hinder_the_stop(
+    start, config, package, full_disk, tmp_path, port
+):
+    place, fill = full_disk
+    package = package.replace(f"dir {tmp_path}\n", f"dir {place}\n")
+    redis = start(package)
+    (tmp_path / "redis.conf").write_text(package)
+    assert module.apply(redis, params('se"cret', **WANTED), check=False)["changed"]
+    redis = start(config().replace(f"include {tmp_path}/redis.conf", f"include {tmp_path}/redis.conf\ndir {place}"))
+    module.log_in(redis, ['se"cret'])
+    fill()
+    with pytest.raises(module.RedisError, match="MISCONF Errors writing to the AOF file"):
+        for number in range(1000):
+            redis("SET", number, "x" * 4096)
+            time.sleep(0.01)
+    again = module.Redis("127.0.0.1", port)
+    assert module.log_in(again, ['se"cret']) == 'se"cret'
+    assert "AOF" in module.misconf(again)
+    with pytest.raises(OSError):
+        again("SHUTDOWN")  # as on SIGTERM; it answers only when it stays
+        again("PING")
+
+
+def test_one_that_cannot_save_snapshots_writes_again_when_they_are_switched_off(start, package, tmp_path):
+    redis = start(package)
+    (tmp_path / "dump.rdb").mkdir()
+    redis("BGSAVE")
+    module.wait(redis, lambda state: state.get("rdb_last_bgsave_status") == "ok", 20)
+    assert module.log_in(redis, []) == ""
+    assert "RDB" in module.misconf(redis)
+    module.apply(redis, params(**WANTED), check=False)
+    assert module.misconf(redis) == ""
 
 
 def test_second_time_changes_nothing(start, package):

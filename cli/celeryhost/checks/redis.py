@@ -14,6 +14,15 @@ from . import Skip, fail, ok, warn
 
 MB = 1 << 20
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
+# What INFO says of a file that cannot be written, the setting that wants it, and what Redis answers to every write.
+UNWRITTEN = (
+    ("aof_last_write_status", "appendonly", "Errors writing to the AOF file"),
+    (
+        "rdb_last_bgsave_status",
+        "save",
+        "Redis is configured to save RDB snapshots, but it's currently unable to persist to disk",
+    ),
+)
 
 
 class Redis:
@@ -42,10 +51,12 @@ class Redis:
 
     @property
     def is_open(self) -> bool:
-        """Whether it answers without a password."""
+        """Whether it answers without a password, if only that it does not write."""
         try:
             resp.ask(self.url, [("PING",)], login=False)
-        except (OSError, resp.Refused, ValueError):
+        except resp.Refused as error:
+            return str(error).startswith(("MISCONF", "LOADING"))
+        except (OSError, ValueError):
             return False
         return True
 
@@ -102,14 +113,16 @@ def eviction(redis: Redis):
 def persistence(redis: Redis):
     """https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"""
     info, settings = redis.facts
-    failed = [
-        name for name in ("aof_last_write_status", "rdb_last_bgsave_status") if info.get(name, "ok").strip() != "ok"
+    said = [
+        (name, words)
+        for name, setting, words in UNWRITTEN
+        if info.get(name, "ok").strip() != "ok" and settings.get(setting) not in (None, "", "no")
     ]
-    if failed:
+    if said:
         yield fail(
             redis.subject,
-            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk",
-            f"{failed[0]} is err: its disk is full, its folder not writable, or fork had no memory",
+            f"MISCONF {said[0][1]}",
+            f"{said[0][0]} is err: its disk is full, its folder not writable, or fork had no memory",
             "see Redis's log, free space in its dir, set vm.overcommit_memory = 1",
         )
     elif settings.get("appendonly") == "yes":

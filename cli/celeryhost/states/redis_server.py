@@ -29,6 +29,8 @@ ARGUMENTS = {
 DEBIAN = "/etc/redis/redis.conf"
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
+# How it says that it lets nobody in; all else it says to those whom it has let in.
+LOCKED = ("NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "ERR")
 UNITS = {"b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 
 
@@ -110,9 +112,18 @@ def log_in(redis, passwords):
             redis("PING")
             return password
         except RedisError as error:
-            if str(error).startswith("LOADING"):
+            if not str(error).startswith(LOCKED):
                 return password
     return None
+
+
+def misconf(redis):
+    """Why it refuses to write, "" when it does not."""
+    try:
+        redis("PING")
+    except RedisError as error:
+        return str(error) if str(error).startswith("MISCONF") else ""
+    return ""
 
 
 def wait(redis, unfinished, seconds):
@@ -172,6 +183,8 @@ def apply(redis, params, check):
     later = []
     if not check:
         for name, value in differ.items():
+            if name == "save":  # not before the append-only file has all
+                continue
             try:
                 redis("CONFIG", "SET", name, value)
             except RedisError as error:
@@ -183,6 +196,8 @@ def apply(redis, params, check):
             state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
             if state.get("aof_last_bgrewrite_status") != "ok":
                 raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
+        if "save" in differ:
+            redis("CONFIG", "SET", "save", differ["save"])
     elif wanted.get("appendonly") == "yes" and redis.info("persistence").get("aof_last_bgrewrite_status") != "ok":
         differ["appendonly"] = "yes"  # the task says why
     shown = sorted(set(differ) - {"requirepass"})
@@ -215,6 +230,7 @@ def bring(params, check):
         result.update(look(redis))
         used = password or result["keys"] > 0 or result["clients"] > 0
         result.update(shared=not ours and (configured or bool(used)), empty=False)
+        result["misconf"] = misconf(redis)
         if params["settings"]:
             result.update(apply(redis, params, check))
             if not check:
