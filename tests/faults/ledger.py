@@ -30,6 +30,12 @@ def work(self, seconds):
     note("ended", self.request)
 
 
+@app.task
+def rest(seconds):
+    if seconds:
+        time.sleep(seconds)
+
+
 @app.task(bind=True)
 def eat(self, megabytes, seconds):
     note("started", self.request)

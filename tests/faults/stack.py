@@ -61,7 +61,7 @@ class Ledger:
     """What every side has: a ledger, the broker, and something to count. `url` is the broker's."""
 
     def __init__(self, side: str, ledger: Path, url: str):
-        self.side, self.ledger, self.url = side, ledger, url
+        self.side, self.ledger, self.url, self.transport = side, ledger, url, {}
         self.place = ledger  # as its processes name it
         self.broker = redis.Redis.from_url(url)
         self.sender = Celery(broker=url)
@@ -89,7 +89,9 @@ class Ledger:
         started = Counter(note.id for note in self.notes("started") if note.id in ids)
         ended = Counter(note.id for note in self.notes("ended") if note.id in ids)
         missing = [task for task in sent if not ended[task]]
-        stored = b"".join([*self.broker.hvals("unacked"), *self.broker.lrange("celery", 0, -1)]).decode()
+        prefix = self.transport.get("global_keyprefix", "")
+        unacked = self.broker.hvals(prefix + self.transport.get("unacked_key", "unacked"))
+        stored = b"".join([*unacked, *self.broker.lrange(f"{prefix}celery", 0, -1)]).decode()
         waiting = [task for task in missing if f'"{task}"' in stored.replace("\\", "")]
         return Count(
             len(missing) - len(waiting),
@@ -131,9 +133,20 @@ class Ledger:
 
 
 class Stack(Ledger):
-    """One side of a row. `grace` is a worker's stopwaitsecs, ours only; leaving `with` removes it."""
+    """One side of a row; leaving `with` removes it.
 
-    def __init__(self, side: str, grace: int | None = None, beat: bool = False, clock: bool = False, workers: int = 1):
+    `grace` is a worker's stopwaitsecs, ours only; `transport`, the project's broker_transport_options.
+    """
+
+    def __init__(
+        self,
+        side: str,
+        grace: int | None = None,
+        beat: bool = False,
+        clock: bool = False,
+        workers: int = 1,
+        transport: dict | None = None,
+    ):
         self.temporary = tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True)
         self.folder = Path(self.temporary.name)
         self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
@@ -144,7 +157,10 @@ class Stack(Ledger):
         super().__init__(side, self.folder / "ledger", f"redis://127.0.0.1:{self.port}/0")
         self.ledger.touch()
         self.redis = None
-        shutil.copy(Path(__file__).with_name("ledger.py"), self.folder)
+        app = Path(__file__).with_name("ledger.py").read_text()
+        (self.folder / "ledger.py").write_text(f"{app}\napp.conf.broker_transport_options = {transport or {}!r}\n")
+        self.transport = transport or {}
+        self.sender.conf.broker_transport_options = self.transport
         (self.folder / "redis").mkdir()
         self._write_redis()
         if clock:

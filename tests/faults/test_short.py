@@ -12,7 +12,7 @@ import pytest
 from tests.integration.conftest import wait_for
 
 from .disk import Disk
-from .rows import QUIET, READY, SHORT, blocked, end_redis, idle, kill_one_of_two, listens, under_load
+from .rows import QUIET, READY, SHORT, blocked, end_redis, idle, kill_main, kill_one_of_two, listens, under_load
 from .stack import OURS, REDIS, Stack
 
 # The worker has just asked whether it is to stop, and a process has been handed a task, when TERM comes.
@@ -62,7 +62,7 @@ def test_a_task_that_redis_has_handed_to_a_worker_that_never_heard_of_it_is_not_
         sent = stack.send(1, 0)
         stack.broker.execute_command("CLIENT PAUSE", READY * 1000, "WRITE")
         os.kill(main, signal.SIGCONT)
-        wait_for(lambda: "eval" in blocked(stack))
+        wait_for(lambda: "evalsha" in blocked(stack))
         os.kill(main, signal.SIGSTOP)
         stack.broker.execute_command("CLIENT UNPAUSE")
         wait_for(lambda: stack.broker.hlen("unacked"))
@@ -109,6 +109,74 @@ def test_a_worker_that_waits_takes_up_its_work_when_redis_is_back_and_logs_no_er
         stack.settle(sent, QUIET)
         assert stack.count(sent).lost == stack.count(sent).waiting == 0
         assert "Error on" not in Path(stack.logs[0]).read_text()
+
+
+# Each says where or how kombu keeps what is not acknowledged, or which lists a queue is.
+TRANSPORTS = {
+    "prefix": {"global_keyprefix": "shop:"},
+    "names": {"unacked_key": "taken", "unacked_index_key": "taken_index", "sep": "|"},
+    "steps": {"priority_steps": [0, 5], "queue_order_strategy": "sorted"},
+    "fanout": {"fanout_prefix": False, "fanout_patterns": False, "queue_order_strategy": "priority"},
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS)
+def test_what_a_worker_had_begun_is_given_back_whatever_the_transport_is_told(transport):
+    count = under_load(kill_main, 12, 2, "parent", transport=transport)(OURS).count
+    assert (count.lost, count.waiting, count.twice) == (0, 0, 0)
+    assert count.killed > 0
+
+
+def test_what_is_no_message_hinders_no_give_back():
+    with Stack(OURS) as stack:
+        main = idle(stack)
+        sent = stack.send(4, 5)
+        wait_for(lambda: len(stack.notes("started")) == 5, READY)
+        planted = ["x", "[]", "[7]", '[{"celeryhost": 7}]', '[{"celeryhost": "a:b:../../.."}]', '["celeryhost"]']
+        for number, text in enumerate(planted):
+            stack.broker.hset("unacked", f"planted-{number}", text)
+        stack.broker.lpush("celery", "no message", "7", "{}")
+        os.kill(main, signal.SIGKILL)
+        stack.settle(sent, QUIET)
+        assert stack.count(sent)[:3] == (0, 0, 0)
+
+
+# How Redis is brought to refuse every write, and to take them again.
+REFUSALS = {
+    "NOREPLICAS": [("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")],
+    "OOM": [("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")],
+    "READONLY": [("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")],
+}
+
+
+@pytest.mark.parametrize("refuse, permit", REFUSALS.values(), ids=REFUSALS)
+def test_a_worker_outlives_that_redis_refuses_to_write(refuse, permit):
+    with Stack(OURS) as stack:
+        main = idle(stack)
+        sent = stack.send(8, 2)
+        wait_for(lambda: len(stack.notes("started")) > 4, READY)
+        stack.broker.execute_command(*refuse)
+        wait_for(lambda: "refuses to write" in Path(stack.logs[0]).read_text(), READY)
+        stack.broker.execute_command(*permit)
+        stack.settle(sent, QUIET)
+        assert stack.count(sent) == (0, 0, 0, 0, 0)
+        assert stack.daemon.pid("ledger-worker") == main
+
+
+def test_a_worker_that_starts_while_redis_refuses_to_write_waits():
+    with Stack(OURS) as stack:
+        idle(stack)
+        sent = stack.send(1, 0)
+        refuse, permit = REFUSALS["NOREPLICAS"]
+        stack.broker.execute_command(*refuse)
+        stack.restart()
+        main = stack.daemon.pid("ledger-worker")
+        wait_for(lambda: "waits for Redis" in Path(stack.logs[0]).read_text().rpartition("Warm shutdown")[2], READY)
+        stack.broker.execute_command(*permit)
+        sent += stack.send(1, 0)
+        stack.settle(sent, QUIET)
+        assert stack.count(sent) == (0, 0, 0, 0, 0)
+        assert stack.daemon.pid("ledger-worker") == main
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not Path("/dev/fuse").exists(), reason="only root may mount, and wants FUSE")

@@ -2,11 +2,15 @@
 
 kombu's Redis transport takes a message from its list with BRPOP, and writes it among the unacknowledged ones when it
 has read the reply. A worker that is killed in between, because it was busy or frozen, takes the message with it. Here
-Redis does both in one step (Take).
+Redis does both in one step (Take), and in the same step removes what has been acknowledged meanwhile: one round trip
+where kombu has three, and half of what it writes to the append-only file.
 
 And it gives back what was never acknowledged only after the visibility timeout, an hour. Here a worker that starts
 gives back at once what a worker had that is no more (GiveBack): each writes its name into what it takes, and names its
 connections likewise, by worker, boot and process.
+
+And a Redis that refuses to write, for its disk or memory is full or its replicas are away, is waited for like one that
+is away itself (HoldOn).
 
 And a stop takes no longer than the tasks that run, and leaves none of them unknown (Leave, do_not_linger, prepare).
 
@@ -16,9 +20,11 @@ Runs in the project's Python; what fails here at a worker's start is a line in t
 import atexit
 import contextlib
 import gc
+import hashlib
 import json
 import os
 import queue
+import re
 import time
 import types
 
@@ -26,6 +32,10 @@ import billiard.pool
 from celery import bootsteps, signals
 from celery.utils.log import get_logger
 from celery.worker import state
+from celery.worker.state import maybe_shutdown
+from kombu.transport import virtual
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
 
 logger = get_logger(__name__)
 
@@ -33,30 +43,94 @@ PREFIX = "celeryhost"
 PAUSE = 30  # seconds in which one worker gives back: workers that start together, or that a task kills over and over
 HANDOVER = 10  # seconds that a process gets at most to say that it has begun a task, before the worker stops
 LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
+MOST = 16  # messages that are taken in one step
+AGAIN = 1  # seconds after which Redis is asked once more for what it has refused
+SAY = 60  # seconds in which the log tells of that once
 
-# KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time, who takes it.
-# What is written is what kombu's QoS.append writes; what is no message of kombu's is left for it to complain about.
+WAITS = "waits for Redis, which refuses to write: %s"
+# What Redis refuses for a time. redis-py takes the first word away from some.
+REFUSALS = re.compile(
+    "MISCONF|NOREPLICAS|OOM|used memory > 'maxmemory'|READONLY|read only replica|LOADING|MASTERDOWN|Link with MASTER"
+    "|CLUSTERDOWN|TRYAGAIN|BUSY|UNBLOCKED"
+)
+
+# KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time, who takes it,
+# how many at most, then the tags that are acknowledged. Returns of each message its list, itself, and whether it was
+# written as kombu's QoS.append writes it; what is no message of kombu's is left for it to complain about.
 TAKE = """
+if #ARGV > 3 then
+    redis.call('ZREM', KEYS[1], unpack(ARGV, 4))
+    redis.call('HDEL', KEYS[2], unpack(ARGV, 4))
+end
+local most, taken = tonumber(ARGV[3]), {}
+local owner = ', "celeryhost": ' .. cjson.encode(ARGV[2]) .. '}'
 for at = 3, #KEYS do
-    local message = redis.call('RPOP', KEYS[at])
-    if message then
-        pcall(function()
+    while #taken < most do
+        local message = redis.pcall('RPOP', KEYS[at])
+        if not message then
+            break
+        elseif message.err then
+            return #taken > 0 and taken or message
+        end
+        local written = pcall(function()
             local properties = cjson.decode(message).properties
             local origin = properties.delivery_info
-            local owner = ', "celeryhost": ' .. cjson.encode(ARGV[2]) .. '}'
-            message = message:sub(1, message:find('}%s*$') - 1) .. owner
-            local value = {message, cjson.encode(origin.exchange), cjson.encode(origin.routing_key)}
+            local named = message:sub(1, message:find('}%s*$') - 1) .. owner
+            local value = {named, cjson.encode(origin.exchange), cjson.encode(origin.routing_key)}
             redis.call('ZADD', KEYS[1], ARGV[1], properties.delivery_tag)
             redis.call('HSET', KEYS[2], properties.delivery_tag, '[' .. table.concat(value, ', ') .. ']')
+            message = named
         end)
-        return {KEYS[at], message}
+        taken[#taken + 1] = {KEYS[at], message, written and 1 or 0}
     end
 end
+return taken
 """
+BY_NAME = ("EVALSHA", hashlib.sha1(TAKE.encode()).hexdigest())
+WHOLE = ("EVAL", TAKE)
 
 
 class Unsupported(Exception):
     """What is here gives no hold for it; said in the log, and Celery's own way goes on."""
+
+
+class HoldOn(bootsteps.StartStopStep):
+    """The worker is connected when Redis writes, and what it refuses later counts as a connection that is lost."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def include_if(self, consumer):
+        return consumer.conninfo.transport.driver_type == "redis"
+
+    def __init__(self, consumer, **options):
+        super().__init__(consumer, **options)
+        if self.include_if(consumer):
+            from redis.exceptions import ResponseError
+
+            self.error, self.consumer = ResponseError, consumer
+            self.connect, consumer.connect = consumer.connect, self.when_it_writes
+            consumer.connection_errors += (ResponseError,)
+
+    def when_it_writes(self):
+        """In place of Consumer.connect, which writes."""
+        said = False
+        while refusal := self.refusal():
+            if not said:
+                logger.warning(WAITS, refusal)
+                said = True
+            time.sleep(AGAIN)
+            maybe_shutdown()
+        return self.connect()
+
+    def refusal(self):
+        """Why it does not write; None too where it does not answer, which is Celery's to say."""
+        try:
+            with self.consumer.app.connection_for_read() as connection, connection.channel() as channel:
+                _plain(channel).set(channel.global_keyprefix + PREFIX, "", px=1)
+        except self.error as error:
+            return error if REFUSALS.search(str(error)) else None
+        except Exception:
+            return None
 
 
 class GiveBack(bootsteps.StartStopStep):
@@ -81,10 +155,14 @@ class Take(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     taker = None
 
+    def __init__(self, consumer, **options):
+        super().__init__(consumer, **options)
+        self.acknowledged = {}  # the keys are tags that Redis does not know of yet; they outlive a connection
+
     def start(self, consumer):
         if consumer.connection.transport.driver_type == "redis":
             try:
-                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub)
+                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged)
             except consumer.connection_errors:
                 raise
             except Exception as error:
@@ -97,36 +175,58 @@ class Take(bootsteps.StartStopStep):
 
 
 class _Taker:
-    """Stands in for the BRPOP of a kombu.transport.redis.Channel (5.3 to 5.7).
+    """Stands in for the BRPOP of a kombu.transport.redis.Channel (5.2 to 5.7), and for what its QoS asks of Redis.
 
     A script cannot wait, and what waits for several lists also takes from them. So while all are empty, each has a
     bell: a connection in a BLMOVE that leaves what it finds where it is.
     """
 
-    def __init__(self, channel, hub):
+    def __init__(self, channel, hub, acknowledged):
         if not hub:
             raise Unsupported("eventlet and gevent have no event loop of kombu's")
-        self.channel, self.hub = channel, hub
+        if not channel.ack_emulation:
+            raise Unsupported("without ack_emulation nothing is acknowledged")
+        from redis.exceptions import NoScriptError
+
+        self.unknown = NoScriptError
+        self.channel, self.hub, self.qos = channel, hub, channel.qos
         self.unacked = [self.prefixed(key) for key in (channel.unacked_index_key, channel.unacked_key)]
         self.try_out()
+        self.script = BY_NAME
+        self.acknowledged, self.sent = acknowledged, []  # all, and those on their way
+        self.asked, self.most = [], 0  # lists of the last question, and how many messages it was for
+        self.written = False  # whether the message that is being delivered is among the unacknowledged ones
+        self.refused, self.said = False, -SAY
         self.bells = {}  # list: connection
         self.set = set()  # lists whose bells will ring
         self.empty = set()  # lists that were empty at the last look, if nothing has been heard since
-        self.brpop_read = channel._brpop_read
+        self.append, self.qos.append = self.qos.append, self.append_unwritten
+        self.qos.ack = self.ack
         channel._brpop_start = self.start
         channel._brpop_read = channel.handlers["BRPOP"] = self.read
         self.timer = hub.call_repeatedly(LOOK, self.empty.clear)
+        hub.on_tick.add(self.flush_when_full)
 
     def try_out(self):
-        """Raises redis-py's ResponseError where Redis is older than 6.2 or does not let this user do it."""
+        """Raises Unsupported where Redis is older than 6.2 or does not let this user do it."""
         connection, key = self.connection(), self.prefixed(PREFIX)
-        for command in (("EVAL", TAKE, 2, *self.unacked, 0, ""), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
-            connection.send_command(*command)
-            connection.read_response()
-        connection.disconnect()
+        try:
+            for command in ((*WHOLE, 2, *self.unacked, 0, "", 0), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
+                connection.send_command(*command)
+                try:
+                    connection.read_response()
+                except self.channel.ResponseError as error:
+                    if not REFUSALS.search(str(error)):
+                        raise Unsupported(str(error)) from None
+        finally:
+            connection.disconnect()
 
     def close(self):
         self.timer.cancel()
+        self.hub.on_tick.discard(self.flush_when_full)
+        del self.qos.append
+        self.qos.ack = self.ack_alone
+        self.flush()
         for bell in self.bells.values():
             if bell._sock:  # None where Redis went away, and Celery has reset the hub
                 self.hub.remove(bell._sock)
@@ -146,26 +246,106 @@ class _Taker:
         queues = channel._queue_cycle.consume(len(channel.active_queues))
         return [self.prefixed(channel._q_for_pri(name, step)) for step in channel.priority_steps for name in queues]
 
+    def ack(self, tag):
+        """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop."""
+        self.acknowledged[tag] = True
+        virtual.QoS.ack(self.qos, tag)
+
+    def ack_alone(self, tag):
+        """For what still runs when this connection is done with; the next one tells what Redis does not take now."""
+        self.ack(tag)
+        self.flush()
+
+    def append_unwritten(self, message, tag):
+        """In place of QoS.append, which writes what TAKE has written."""
+        if self.written:
+            virtual.QoS.append(self.qos, message, tag)
+        else:
+            self.append(message, tag)
+
+    def flush_when_full(self):
+        """At each turn of the loop: in those where kombu does not call `start`, nothing else removes them."""
+        starts = self.channel.active_queues and self.qos.can_consume()
+        if self.acknowledged and not (starts or self.refused or self.channel._in_poll):
+            self.flush()
+
+    def flush(self):
+        """Remove what is acknowledged; what Redis does not take is left to the next turn, or connection."""
+        try:
+            for tag in list(self.acknowledged):
+                self.qos._remove_from_indices(tag).execute()
+                self.acknowledged.pop(tag, None)
+        except (*self.channel.connection_errors, AttributeError):  # of a channel that is closed
+            pass
+        except self.channel.ResponseError as error:
+            self.refuse(error)
+
     def start(self, timeout=None):
-        """Ask for a message if there may be one; kombu calls it at each turn of the loop in which it may take one."""
+        """Ask for messages if there may be some; kombu calls it at each turn of the loop in which it may take one."""
         lists, channel = self.lists(), self.channel
-        if self.empty.issuperset(lists):
+        if self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
             return
+        self.asked, self.sent = lists, list(self.acknowledged)
+        room = self.qos.can_consume_max_estimate()
+        self.most = MOST if room is None else min(room, MOST)
         channel._in_poll = channel.client.connection
         channel._brpop_sent_at = time.monotonic()
-        keys = [*self.unacked, *lists]
         owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
-        channel._in_poll.send_command("EVAL", TAKE, len(keys), *keys, time.time(), owner)
+        keys = [*self.unacked, *lists]
+        channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), owner, self.most, *self.sent)
 
     def read(self, **options):
-        """Deliver the message that Redis has given; if there was none, set the bells."""
+        """Deliver the messages that Redis has given; if there are no more, set the bells."""
+        channel, connection = self.channel, self.channel.client.connection
         try:
-            return self.brpop_read(**options)
-        except queue.Empty:
-            self.empty.update(self.lists())
+            taken = connection.read_response()
+        except channel.connection_errors:
+            connection.disconnect()
+            raise
+        except self.unknown:
+            self.script = WHOLE
+            raise queue.Empty from None
+        except channel.ResponseError as error:
+            if not REFUSALS.search(str(error)):
+                raise
+            self.refuse(error)
+            raise queue.Empty from None
+        finally:
+            channel._in_poll = None
+            getattr(channel, "_flush_brpop_reauth", bool)()  # of kombu 5.7
+        self.script = BY_NAME
+        for tag in self.sent:
+            self.acknowledged.pop(tag, None)
+        if len(taken) < self.most:
+            self.empty.update(self.asked)
             for key in self.empty - self.set:
                 self.wait_for(key)
-            raise
+        if not taken:
+            raise queue.Empty
+        self.deliver(taken)
+        return True
+
+    def deliver(self, taken):
+        """All of them, whatever happens to one, for Redis has them no longer in a list."""
+        failure = None
+        for key, text, written in taken:
+            try:
+                message = loads(bytes_to_str(text))
+                message["properties"]["delivery_tag"]  # which all of kombu's have
+            except (ValueError, TypeError, LookupError) as error:
+                logger.error("threw away what is no message, from %.200r: %.200r (%r)", key, text, error)
+                continue
+            name = bytes_to_str(key)[len(self.channel.global_keyprefix) :].rsplit(self.channel.sep, 1)[0]
+            self.channel._queue_cycle.rotate(name)
+            self.written = bool(written)
+            try:
+                self.channel.connection._deliver(message, name)
+            except Exception as error:
+                failure = failure or error
+            finally:
+                self.written = False
+        if failure:
+            raise failure
 
     def wait_for(self, key):
         if key not in self.bells:
@@ -175,9 +355,33 @@ class _Taker:
         self.set.add(key)
 
     def heard(self, key):
-        self.bells[key].read_response()
+        bell = self.bells[key]
+        place = bell._sock.fileno()
+        try:
+            bell.read_response()
+        except self.channel.connection_errors:  # of a bell alone, it may be; the next question tells
+            self.hub.remove(place)
+            bell.disconnect()
+            del self.bells[key]
+        except self.channel.ResponseError as error:
+            if not REFUSALS.search(str(error)):
+                raise
+            self.refuse(error)
         self.set.discard(key)
         self.empty.clear()
+
+    def refuse(self, error):
+        """Ask for nothing for a while."""
+        if self.refused:
+            return
+        self.refused = True
+        self.hub.call_later(AGAIN, self.resume)
+        if time.monotonic() - self.said >= SAY:
+            self.said = time.monotonic()
+            logger.warning(WAITS, error)
+
+    def resume(self):
+        self.refused = False
 
 
 class Leave(bootsteps.StartStopStep):
@@ -236,7 +440,7 @@ def prepare(sender, **_):
     """Name this worker's connections, by worker, boot and process, and add the steps."""
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
-    sender.app.steps["consumer"].update({GiveBack, Take, Leave})
+    sender.app.steps["consumer"].update({HoldOn, GiveBack, Take, Leave})
     atexit.register(gc.freeze)  # else a worker's last act is to look through all objects of the project for garbage
 
 
@@ -258,24 +462,45 @@ def _name(worker):
         return f"{PREFIX}:{worker}:{file.read().strip()}:"
 
 
+def _plain(channel):
+    """A client that leaves keys as they are: kombu's own adds global_keyprefix, to some commands."""
+    from redis import Redis
+
+    return Redis(connection_pool=channel.pool)
+
+
+def _owner(value):
+    """Who has taken an unacknowledged message, None where that does not say: anybody with the password may write."""
+    try:
+        owner = json.loads(value)[0][PREFIX]
+        _, _, pid = owner.rsplit(":", 2)
+        return owner if pid.isdecimal() else None
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None
+
+
 def _give_back(channel):
     if not hasattr(channel, "client_name"):
         raise Unsupported("kombu before 5.6 does not name its connections")
-    redis, own = channel.client, channel.client_name
-    left = redis.hgetall(channel.unacked_key)
+    redis, own = _plain(channel), channel.client_name
+    key = channel.global_keyprefix + channel.unacked_key
+    left = redis.hgetall(key)
     if not left:
         return
-    owners = {tag: json.loads(value)[0].get(PREFIX) for tag, value in left.items()}
+    owners = {tag: _owner(value) for tag, value in left.items()}
     database = str(redis.connection_pool.connection_kwargs.get("db", 0))
     clients = [client for client in redis.client_list() if client["db"] == database]
     connected = {client["name"] for client in clients}
     free = [tag for tag, owner in owners.items() if owner and owner not in connected and _gone(owner, own)]
     for tag in free:
-        channel.qos.restore_by_tag(tag)
+        try:
+            channel.qos.restore_by_tag(tag)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            logger.error("cannot give back what is no message, %.200r: %r", tag, error)
     rest = len(left) - len(free)
     if rest and any(_alive(client, own) for client in clients):
         logger.info("%d tasks are with other workers, or wait for the visibility timeout", rest)
-    elif rest and redis.set(f"{channel.unacked_key}.given_back", own, nx=True, ex=PAUSE):
+    elif rest and redis.set(f"{key}.given_back", own, nx=True, ex=PAUSE):
         channel.visibility_timeout = 0
         channel.qos.restore_visible(num=None, interval=1)
         free = left
