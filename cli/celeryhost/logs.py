@@ -18,7 +18,7 @@ from time import sleep
 from . import locate
 from .errors import DENIED, DOWN, FAILED, USAGE, Failure
 from .logs_file import LogFile
-from .programs import Process, processes, select
+from .programs import Process, is_own_output, is_stream, processes, select
 from .rpc import Supervisor
 
 REDIS_LOG = "/var/log/redis/redis-server.log"  # Debian's and Ubuntu's
@@ -27,7 +27,7 @@ BUSY = 0.02  # seconds between two looks while lines come
 IDLE = 0.25
 BATCH = 1000  # lines
 
-NO_LOG = (None, "", "NONE", "syslog")
+NO_LOG = (None, "", "NONE", "syslog", "/dev/null")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 Log = namedtuple("Log", "program stream path")
@@ -54,7 +54,7 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
             failures.append(Failure(f"{program} has no log of its own for stderr", FAILED, "leave out --err"))
         elif not wanted:
             failures.append(
-                Failure(f"{program} keeps no log (NONE, or syslog)", FAILED, "set stdout_logfile to a file")
+                Failure(f"{program} keeps no log (NONE, syslog or /dev/null)", FAILED, "set stdout_logfile to a file")
             )
         for path, stream in wanted.items():
             writers.setdefault(path, (stream, []))[1].append(program)
@@ -132,9 +132,15 @@ def _check(log: Log) -> None:
     if log.path == "AUTO":
         raise Failure(f"{log.program}: only a running supervisord knows its log (AUTO)", DOWN, "start supervisord")
     what = f"{log.program}: {log.path}"
+    fix = f"set its {log.stream}_logfile to a file, or see what collects supervisord's output: docker logs, journalctl"
+    if is_stream(log.path):
+        raise Failure(f"{what} is no file but what supervisord itself writes to", FAILED, fix)
     try:
-        if not stat.S_ISREG(os.stat(log.path).st_mode):
+        state = os.stat(log.path)
+        if not stat.S_ISREG(state.st_mode):
             raise Failure(f"{what} is no file", FAILED, f"set its {log.stream}_logfile to one")
+        if is_own_output(state):
+            raise Failure(f"{what} is what this command writes to", FAILED, "write to another file")
         os.close(os.open(log.path, os.O_RDONLY))
     except PermissionError:
         raise Failure(f"{what} is not readable for you", DENIED, _remedy(log.path)) from None

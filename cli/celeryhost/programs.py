@@ -108,6 +108,33 @@ def near(word: str, words) -> str:
     return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+def is_stream(path: str) -> bool:
+    """Whether a log's path leads to something that each process has its own of, such as its stdout (/dev/stdout,
+    /proc/self/fd/1, a link to them): opened here it would be the reader's own output."""
+    for _ in range(40):
+        folder, name = os.path.split(path)
+        folder = os.path.realpath(folder)
+        if f"{folder}/".startswith(("/proc/", "/dev/")) and not f"{folder}/".startswith("/dev/shm/"):
+            return True
+        path = os.path.join(folder, name)
+        if not os.path.islink(path):
+            return False
+        path = os.path.join(folder, os.readlink(path))
+    return True
+
+
+def is_own_output(state: os.stat_result) -> bool:
+    """Whether a file is where this process writes to: what it reads from there would be its own words."""
+    for stream in (1, 2):
+        try:
+            own = os.fstat(stream)
+        except OSError:
+            continue
+        if (own.st_dev, own.st_ino) == (state.st_dev, state.st_ino):
+            return True
+    return False
+
+
 def tail(process: Process, lines: int, supervisor=None) -> list[str]:
     """The last `lines` lines of the log that `process` wrote to last, without blank lines and control characters.
 
@@ -121,7 +148,7 @@ def tail(process: Process, lines: int, supervisor=None) -> list[str]:
                 state = os.stat(path)
             except OSError:
                 continue
-            if state.st_size:
+            if state.st_size and not is_stream(path) and not is_own_output(state):
                 written.append((state.st_mtime, stream, path))
     if not written:
         return []

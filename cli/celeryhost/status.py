@@ -8,7 +8,7 @@ from collections import namedtuple
 from .errors import USAGE, Failure
 from .locate import read_section
 from .proc import code_moments, is_older, since_boot, usage
-from .programs import Process, from_info, select, tail
+from .programs import Process, from_info, is_stream, select, tail
 from .rpc import CANT_REREAD, Fault
 
 LOG_END = 1 << 18  # bytes of supervisord's log that are looked through for restarts
@@ -102,6 +102,8 @@ def journal(config: str | None) -> bytes:
     """The last LOG_END bytes of supervisord's log; nothing where that is not readable."""
     try:
         path = read_section(config, "supervisord", "logfile").get("logfile") if config else None
+        if path and is_stream(path):
+            return b""
         with open(path or "", "rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_END))
             return log.read()

@@ -474,3 +474,22 @@ def test_through_logrotate(daemon, writer, how):
     # A writer that notices the rename late adds to the old file after the new one has lines: not always in order.
     assert sorted(shown_of(daemon, write)) == list(range(LINES))
     assert rotated_files(daemon) >= (2 if "dateext" in how else 10)
+
+
+def test_the_readers_own_output_is_no_log(daemon):
+    (daemon.folder / "stream.log").symlink_to("/dev/stdout")
+    for name, path in {"out": "/dev/stdout", "fd": "/proc/self/fd/1", "link": daemon.folder / "stream.log"}.items():
+        daemon.program(name, "/bin/false", startretries=0, stdout_logfile=path, stdout_logfile_maxbytes=0)
+    daemon.program("here", "sh -c 'echo word; exec sleep 1000'")
+    daemon.start()
+    own = daemon.folder / "log" / "here.log"
+    for arguments in (["logs", "out"], ["logs", "fd"], ["logs", "link"], ["logs", "here"], ["status"]):
+        with open(own, "a") as output:
+            output.write("word\n")
+            output.flush()
+            process = daemon.popen(*arguments, stdout=output)
+            _, said = process.communicate(timeout=60)
+        if arguments != ["status"]:
+            assert process.returncode == errors.FAILED
+            assert f"{arguments[1]}: " in said
+    assert own.read_text().splitlines().count("word") == 6

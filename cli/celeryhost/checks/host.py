@@ -9,7 +9,7 @@ from shlex import split
 from .. import conffile, doctor_script, locate, mysql_script, task_script, tasks
 from ..active import option
 from ..errors import DENIED, UNKNOWN, Failure
-from ..programs import near
+from ..programs import is_stream, near
 from ..rpc import Supervisor
 from ..status import look
 from ..watchdog import LONGEST_SLEEP
@@ -250,8 +250,9 @@ def time_limit(words: list[str]) -> float | None:
 
 
 def log_of(part: Part) -> str | None:
-    """The file that Celery writes (`-f`), else the one that Supervisor does."""
-    return option(part.words, "-f", "--logfile") or part.program.stdout_logfile
+    """The file that Celery writes (`-f`), else the one that Supervisor does; None where neither is a file."""
+    path = option(part.words, "-f", "--logfile") or part.program.stdout_logfile
+    return None if path and is_stream(path) else path
 
 
 def processes() -> dict[int, list[str]]:
