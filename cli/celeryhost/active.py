@@ -9,14 +9,13 @@ import contextlib
 import json
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import time
 from collections import Counter
-from shlex import split
 
-from . import account, resp
+from . import account, celery_command, resp
+from .celery_command import option
 from .programs import Process
 from .watchdog_redis import Mailbox, speaks
 
@@ -25,9 +24,12 @@ NO_USER = "none"  # as getAllConfigInfo says that an entry has no user=
 PATIENCE = 10  # seconds; importing Celery takes 3 on a small board
 # Where the environment names the broker it does without the project, whose import can take seconds.
 QUESTION = """
-import json, os, socket, sys
+import sys
+sys.path[:] = [place for place in sys.path if place]  # of -c: the folder where it starts
+import json, os, socket
 from celery.utils.nodenames import default_nodename, host_format
-name, app_name = sys.argv[1:]
+name, app_name, directory = sys.argv[1:]
+os.chdir(directory)
 if os.environ.get("CELERY_BROKER_URL") or not app_name:
     from celery import Celery
     app = Celery(broker=os.environ.get("CELERY_BROKER_URL"), set_as_current=False)
@@ -55,10 +57,10 @@ def tasks(workers: dict[Process, tuple]) -> dict[str, list[str]]:
     rest = {}
     for process, (command, uid) in workers.items():
         try:
-            words = split(command)
+            words = celery_command.read(command).words
             url = broker(words, process.pid)
             known = speaks(url)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             continue
         if known:
             nodes.setdefault(url, {})[_node(option(words, "-n", "--hostname"))] = process.name
@@ -121,26 +123,27 @@ def _names(answer) -> list[str]:
 
 def _ask(pid: int, command: str, uid: int | None) -> subprocess.Popen | None:
     try:
-        words = split(command)
-        place = words[: words.index("worker")]
+        read = celery_command.read(command)
         owner = _account(pid, uid)
         directory = os.readlink(f"/proc/{pid}/cwd")
         with open(f"/proc/{pid}/environ", "rb") as variables:
             pairs = [item.split("=", 1) for item in os.fsdecode(variables.read()).split("\0") if "=" in item]
         environment = dict(pairs)
-        python = _python(place, environment.get("PATH"))
-        others = os.stat(python).st_uid or os.stat(directory).st_uid or option(place, "--uid", "--uid")
+        *launcher, python = celery_command.interpreter(read, environment.get("PATH"))
+        others = launcher or os.stat(python).st_uid or os.stat(directory).st_uid or option(read.words, "--uid", "--uid")
         if owner.pw_uid == 0 and others:
             return None  # root's rights are for no other account's code, and not for one that gives them up
         return subprocess.Popen(
             [
+                *launcher,
                 python,
                 "-c",
                 QUESTION,
-                option(words, "-n", "--hostname"),
-                option(place, "-A", "--app"),
+                option(read.words, "-n", "--hostname"),
+                option(read.words, "-A", "--app"),
+                directory,
             ],
-            cwd=directory,
+            cwd=directory if launcher else "/",
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -165,26 +168,3 @@ def _account(pid: int, uid):
             raise ValueError(f"process {pid} is of {uids}")
         uid = int(uids.pop())
     return pwd.getpwuid(uid)
-
-
-def _python(words: list[str], path: str | None) -> str:
-    """The interpreter of `VENV/bin/celery …` or `VENV/bin/python -m celery …`; raises ValueError when it is neither."""
-    for word in words:
-        name = os.path.basename(word)
-        if name.startswith("python") or name == "celery":
-            found = shutil.which(word, path=path)
-            if found:
-                return found if name != "celery" else os.path.join(os.path.dirname(found), "python")
-    raise ValueError(words)
-
-
-def option(words: list[str], short: str, long: str) -> str:
-    """The value that a command line gives to an option, as click reads it; empty without one."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word in (short, long):
-            return following
-        if word.startswith(f"{long}="):
-            return word.partition("=")[2]
-        if word.startswith(short) and not word.startswith("--"):
-            return word[len(short) :]
-    return ""

@@ -32,9 +32,10 @@ Program.__doc__ = """One section's program as supervisord would run it: values a
 `numprocs` makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds, `stdout_logfile_maxbytes` in
 bytes (0: not rotated); `logs` is {process as Supervisor shows it: (stdout_logfile, stderr_logfile)}."""
 
-Reading = namedtuple("Reading", "failure groups sections included unreadable")
+Reading = namedtuple("Reading", "failure groups sections included unreadable environment")
 Reading.__doc__ = """What supervisord would make of its files: a Failure or None; {group: {"settings", "processes":
-{name: {option: value}}, "sections"}}; {file: its section names}; whether the replaced path is among the included."""
+{name: {option: value}}, "sections"}}; {file: its section names}; whether the replaced path is among the included; the
+environment that programs inherit, as far as it is supervisord's and not this command's."""
 
 
 def load(config: str, pid: int | None = None) -> dict[str, Program]:
@@ -52,7 +53,9 @@ def load(config: str, pid: int | None = None) -> dict[str, Program]:
     for group, described in found.groups.items():
         for process in described["processes"].values():
             members.setdefault(process["section"], []).append((group, process))
-    programs = (_program(section, files.get(section, config), them) for section, them in members.items())
+    programs = (
+        _program(section, files.get(section, config), them, found.environment) for section, them in members.items()
+    )
     return {program.name: program for program in programs}
 
 
@@ -126,7 +129,10 @@ def read(config: str, variants: list[list], pid: int | None = None, lenient: boo
             file = (named or [config if inherited or not variant else variant[-1][0]])[0]
             failure = explain(found["error"], file, found["option"])
         fields = (found[name] for name in ("groups", "sections", "included", "unreadable"))
-        readings.append(Reading(failure, *fields))
+        inherited = found["environment"]
+        if environment is None:  # this command's own is no program's
+            inherited = dict(inherited.items() - os.environ.items())
+        readings.append(Reading(failure, *fields, inherited))
     return readings, [explain(text, "").message.partition(": ")[2] for text in answer["assumed"]]
 
 
@@ -218,7 +224,7 @@ def python_of(script: str) -> str:
     return words[0] if words else sys.executable
 
 
-def _program(section: str, file: str, members: list) -> Program:
+def _program(section: str, file: str, members: list, inherited: dict[str, str]) -> Program:
     group, first = members[0]
     logs = {}
     for name, process in members:
@@ -230,7 +236,7 @@ def _program(section: str, file: str, members: list) -> Program:
         command=first["command"],
         directory=first["directory"],
         user=_user(first["uid"]),
-        environment=first["environment"],
+        environment=inherited | first["environment"],
         stdout_logfile=_log(first["stdout_logfile"]),
         stderr_logfile=_log(first["stderr_logfile"]),
         stdout_logfile_maxbytes=first["stdout_logfile_maxbytes"],

@@ -4,7 +4,8 @@ conffile.py runs this source with supervisord's Python and environment, so it im
 to what Python 3.6 knows. stdin: `{"main": PATH, "lenient": BOOL, "variants": [[[PATH, TEXT]…]…], "places": [PATH…],
 "folder": PATH}`; a variant is the disk with other texts (null: absent) in files, and is about the last of them; places
 hold modules, and folder (or null) is supervisord's own. stdout: `{"readings": [{"error", "option",
-"groups", "sections", "included", "unreadable"}…], "assumed": […]}`. Values may be secret and go nowhere else.
+"groups", "sections", "included", "unreadable", "environment"}…], "assumed": […]}`; environment is what each program
+inherits. Values may be secret and go nowhere else.
 """
 
 import configparser
@@ -75,10 +76,12 @@ def matches(path, pattern):
     return len(parts) == len(patterns) and not hidden and all(map(fnmatchcase, parts, patterns))
 
 
-def read(main, texts):
+def read(main, texts, environment):
     """One variant's reading."""
     from supervisor import options
 
+    os.environ.clear()
+    os.environ.update(environment)
     disk = Disk(texts)
     configparser.open = disk.open
     options.glob = types.SimpleNamespace(glob=disk.glob)
@@ -95,6 +98,7 @@ def read(main, texts):
         answer["groups"] = dict(described(config, parsers[-1]) for config in reader.process_group_configs)
     except Exception as error:  # whatever it is, supervisord would not get past it either
         answer.update(error=str(error), option=option_of(str(error), parsers))
+    answer["environment"] = dict(os.environ)  # with [supervisord] environment=
     answer.update(sections=disk.sections, unreadable=disk.unreadable, included=disk.path in disk.sections)
     return answer
 
@@ -208,8 +212,9 @@ def main():
         sys.path.append(site.getusersitepackages())
     if request["folder"]:
         os.chdir(request["folder"])
+    environment = dict(os.environ)
     assumed = be_lenient() if request["lenient"] else []
-    readings = [read(request["main"], variant) for variant in request["variants"]]
+    readings = [read(request["main"], variant, environment) for variant in request["variants"]]
     json.dump({"readings": readings, "assumed": list(dict.fromkeys(assumed))}, sys.stdout)
 
 

@@ -171,8 +171,10 @@ class _Plan:
             self.tasks.update(tasks(workers))
 
     def is_worker(self, process: Process) -> bool:
-        words = self.setting(process, "command").split()
-        return "worker" in words and any(word.rpartition("/")[2] == "celery" for word in words)
+        from .celery_command import read
+
+        command = read(self.setting(process, "command"))
+        return command is not None and command.name == "worker"
 
     def limit(self, seconds: float) -> float:
         """The moment (monotonic) until which a step that may take `seconds` from now is waited for."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from shlex import split
 
-from .active import broker, option
+from . import celery_command
+from .active import broker
+from .celery_command import option
 
 WINDOW = 60  # seconds in which tasks are counted
 # https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
@@ -24,15 +24,12 @@ def part(row, command: str, before: Part | None) -> Part | None:
 
     `before` is what it was at the last look; what was counted then counts on.
     """
-    try:
-        words = split(command)
-    except ValueError:
+    read = celery_command.read(command)
+    if read is None:
         return None
-    at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery"), len(words))
-    what = next((word for word in words[at:] if word in ("worker", "beat")), None)
-    if what is None:
-        return None
-    made = Part(row.name, row.group.partition(f"-{what}")[0], row.pid, words, what)
+    # Several programs may be in one [group:], and several processes of one program are a group.
+    name = row.process if f"-{read.name}" in (row.process or "") else row.group
+    made = Part(row.name, name.partition(f"-{read.name}")[0], row.pid, read)
     if before:
         made.done, made.failed, made.sent, made.is_logged = before.done, before.failed, before.sent, before.is_logged
     return made
@@ -41,10 +38,11 @@ def part(row, command: str, before: Part | None) -> Part | None:
 class Part:
     """A worker, a beat, or a worker that is beat too (`-B`)."""
 
-    def __init__(self, program: str, app: str, pid: int | None, words: list[str], what: str):
+    def __init__(self, program: str, app: str, pid: int | None, command: celery_command.Command):
+        words = command.words
         self.program, self.app, self.pid, self.words = program, app, pid, words
-        self.is_worker = what == "worker"
-        self.is_beat = what == "beat" or "-B" in words or "--beat" in words
+        self.is_worker = command.name == "worker"
+        self.is_beat = celery_command.is_beat(command)
         self.queues = (option(words, "-Q", "--queues") or "celery").split(",")
         level = option(words, "-l", "--loglevel").upper() or DEFAULT_LEVEL
         self.tells_done, self.tells_failed = level in TELLING_DONE, level in TELLING_FAILED

@@ -9,12 +9,10 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shlex
 from calendar import monthrange
 from collections import namedtuple
-from itertools import pairwise
 
-from . import conffile, locate, schedule_script, task_script, tasks
+from . import celery_command, conffile, locate, schedule_script, task_script, tasks
 from .errors import FAILED, NOT_RUNNING, UNKNOWN, USAGE, Failure
 from .programs import near
 from .schedule_words import ALL, LANGUAGES, describe
@@ -29,15 +27,8 @@ and its `-S` and `-s`, None where they are left out."""
 Mark = namedtuple("Mark", "code en ko")
 Mark.__doc__ = """Something wrong with an entry: a word for programs, and a line in each language."""
 
-_OPTIONS = {
-    "beat": {"-S": "scheduler", "--scheduler": "scheduler", "-s": "schedule", "--schedule": "schedule"},
-    "worker": {
-        "--scheduler": "scheduler",
-        "-s": "schedule",
-        "--schedule": "schedule",
-        "--schedule-filename": "schedule",
-    },
-}
+_OPTIONS = {"scheduler": ("-S", "--scheduler"), "schedule": ("-s", "--schedule")}
+_EMBEDDED = {"scheduler": ("--scheduler", "--scheduler"), "schedule": ("-s", "--schedule-filename")}  # -S is statedb's
 _FIVE = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")  # the order of cron
 _CRONTAB = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year")  # the order of crontab()
 _KINDS = {
@@ -257,16 +248,13 @@ def _beats(target, app: str | None) -> list[tuple]:
 
 def _beat(program) -> Beat | None:
     """The Beat that a conffile.Program runs, None when it is something else."""
-    words = shlex.split(program.command)
-    names = [word for before, word in pairwise(words) if word in _OPTIONS and before[:1] != "-"]
-    command = next(iter(names or [word for word in words if word in _OPTIONS]), None)
-    if command is None or (command == "worker" and not {"-B", "--beat"} & set(words)):
+    command = celery_command.read(program.command)
+    if command is None or not celery_command.is_beat(command):
         return None
-    runner = tasks.read_command(program, command, _OPTIONS[command])
-    if runner is None:
-        return None
+    more = _OPTIONS if command.name == "beat" else _EMBEDDED
+    runner = tasks.read_command(program, celery_command.NAMES, more)
     scheduler, schedule = (runner.options.pop(name, None) for name in ("scheduler", "schedule"))
-    return Beat(program.name.partition(f"-{command}")[0], runner, scheduler, schedule)
+    return Beat(program.name.partition(f"-{command.name}")[0], runner, scheduler, schedule)
 
 
 def _state(target, beat: Beat) -> tuple:
@@ -278,7 +266,7 @@ def _state(target, beat: Beat) -> tuple:
         known = processes(Supervisor(locate.find(target.config, target.url, target.user)))
     except Failure:
         return None, None
-    process = next((process for process in known if process.group == beat.runner.program.group), None)
+    process = next((process for process in known if process.name in beat.runner.program.logs), None)
     if process is None:
         return None, None
     if process.state != "RUNNING":
@@ -318,7 +306,7 @@ def _some_celery(target):
     except Failure as failure:
         raise Failure(f"there is no Celery here ({failure.message})", FAILED, fix) from None
     for program in known:
-        runner = tasks.read_command(program, "beat") or tasks.read_command(program)
+        runner = tasks.read_command(program, celery_command.NAMES)
         if runner:
             return runner
     raise Failure("there is no Celery here", FAILED, fix)

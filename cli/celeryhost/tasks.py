@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections import namedtuple
 
-from . import account, conffile, locate, task_script
+from . import account, celery_command, conffile, locate, task_script
+from .celery_command import option
 from .errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
 from .programs import near
 
 START_SECONDS = 60  # until the project is imported, on a small board too
 
-Worker = namedtuple("Worker", "program python app options settings")
+Worker = namedtuple("Worker", "program python app options settings launcher", defaults=((),))
 Worker.__doc__ = """A Celery worker's command line, read: its conffile.Program, the Python of its virtual environment,
-`-A`, what `-b` and `--result-backend` say, and the settings after `--`."""
+`-A`, what `-b` and `--result-backend` say, the settings after `--`, and what finds that Python (`poetry run`)."""
 
 # What the script's `error` means here: exit code and fix.
 MEANING = {
@@ -85,60 +85,50 @@ def find_worker(programs: dict, app: str | None) -> Worker:
     )
 
 
-# https://docs.celeryq.dev/en/stable/reference/cli.html: options of `celery`, before its command
-_OPTIONS = {
-    "-A": "app",
-    "--app": "app",
-    "-b": "broker",
-    "--broker": "broker",
-    "--result-backend": "result_backend",
-    "--workdir": "workdir",
-}
+_OPTIONS = {"broker": ("-b", "--broker"), "result_backend": ("--result-backend", "--result-backend")}
 
 
-def read_command(program, command: str = "worker", more: dict | None = None) -> Worker | None:
+def read_command(program, names=("worker",), more: dict | None = None) -> Worker | None:
     """The Worker that a conffile.Program runs, None when it is something else.
 
-    `command` is what `celery` is to do there; `more` are its options to read too, {option: name among `options`}.
+    `names` are what `celery` may be to do there; `more` are options to read too, {name: (short, long)}.
     """
-    words = shlex.split(program.command)
-    at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery"), None)
-    if at is None or command not in words[at:]:
+    command = celery_command.read(program.command)
+    if command is None or command.name not in names:
         return None
-    given, options = {}, _OPTIONS | (more or {})
-    for n, word in enumerate(words[at + 1 :], at + 1):
-        if word == "--":
-            break
-        option, equals, text = word.partition("=")
-        if option in options:
-            given[options[option]] = text if equals else "".join(words[n + 1 : n + 2])
-        elif word[:2] in options and word[1:2] != "-":
-            given[options[word[:2]]] = word[2:]
-    settings = words[words.index("--") + 1 :] if "--" in words else []
-    directory = given.pop("workdir", None) or program.directory
-    name = given.pop("app", None) or program.environment.get("CELERY_APP")
-    python = words[at - 2] if words[at - 1 : at] == ["-m"] else None
+    environment = program.environment | command.environment
+    if command.path:
+        environment["PATH"] = ":".join([*command.path, environment.get("PATH", account.PATH)])
+    given = {name: text for name, how in (_OPTIONS | (more or {})).items() if (text := option(command.words, *how))}
+    inner = option(command.words, "--workdir", "--workdir") or command.directory or ""
+    *launcher, python = celery_command.interpreter(command, environment.get("PATH"))
     return Worker(
-        program._replace(directory=directory), python or _python_of(words[at], program), name, given, settings
+        program._replace(
+            directory=os.path.join(program.directory or "/", inner).rstrip("/") or None, environment=environment
+        ),
+        python,
+        option(command.words, "-A", "--app") or environment.get("CELERY_APP"),
+        given,
+        command.settings,
+        launcher,
     )
 
 
-def _python_of(celery: str, program) -> str:
-    import shutil
-
-    found = shutil.which(celery, path=program.environment.get("PATH", account.PATH))
-    return conffile.python_of(found) if found else celery
-
-
 # Each module of a script, by its source: the project's user may not be able to read the files of this package.
+# What they import comes from Python itself: with -c the first place of modules is the folder where it starts, which is
+# the project's only for a launcher, that looks for its environment there. The project's is a place from then on.
 _START = """
 import sys, types
+sys.path[:] = [place for place in sys.path if place]
 package = "celeryhost_scripts"
 sys.modules[package] = types.ModuleType(package)
 for name, source in {sources!r}.items():
     module = sys.modules[package + "." + name] = types.ModuleType(package + "." + name)
     module.__package__ = package
     exec(compile(source, name + ".py", "exec"), module.__dict__)
+import os
+os.chdir({directory!r})
+sys.path.insert(0, os.getcwd())
 module.main()
 """
 
@@ -161,11 +151,11 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
     request = {"app": worker.app, "options": worker.options, "settings": worker.settings, **request}
     try:
         code, stdout, stderr = account.converse(
-            [worker.python, "-c", _START.format(sources=sources)],
+            [*worker.launcher, worker.python, "-c", _START.format(sources=sources, directory=program.directory or "/")],
             owner,
             json.dumps(request).encode(),
             timeout,
-            cwd=program.directory or "/",
+            cwd=program.directory or "/" if worker.launcher else "/",
             env=own | program.environment,
         )
     except TimeoutError:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import time
+from urllib.parse import urlsplit
 
-from .. import logs_time
-from ..active import option
+from .. import celery_command, logs_time
+from ..active import broker
+from ..celery_command import option
 from . import Skip, fail, ok, skip, warn
 from .host import App, Host, Part, log_of, processes
 from .messages import section
@@ -27,7 +30,11 @@ def _beat(app: App) -> Part:
 def beats(host: Host, app: App):
     """Two beats send every task twice. One that waits for the lock (flock) is a standby and no second one."""
     part = _beat(app)
-    there = running(part, processes())
+    try:
+        url = section(app, "broker")["url"]
+    except Skip:
+        url = None
+    there = running(part, processes(), url)
     if len(there) > 1:
         yield fail(
             app.name,
@@ -49,25 +56,75 @@ def beats(host: Host, app: App):
         yield ok(part.name, "one beat")
 
 
-def running(part: Part, known: dict[int, list[str]]) -> list[int]:
-    """Processes of `known` that are a beat for the same app: not those that wait for the lock, no worker's children."""
+def running(part: Part, known: dict[int, list[str]], url: str | None = None) -> list[int]:
+    """Processes of `known` that are a beat for the same app: not those that wait for the lock, no worker's children,
+    and none that sends elsewhere. `url` is the app's broker, where that is known."""
     app = option(part.words, "-A", "--app")
+    url = url or part.program.environment.get("CELERY_BROKER_URL")
     found = []
     for pid, words in known.items():
-        is_beat = _celery(words) and ("beat" in words or ("worker" in words and {"-B", "--beat"} & set(words)))
-        if not is_beat or option(words, "-A", "--app") != app or not _is_same_place(pid, part):
+        command = celery_command.of_process(words)
+        if command is None or not celery_command.is_beat(command) or option(command.words, "-A", "--app") != app:
             continue
-        if known.get(_parent(pid)) != words:
+        if known.get(_parent(pid)) != words and _is_same(pid, command, part, url):
             found.append(pid)
     return found
 
 
-def _celery(words: list[str]) -> bool:
-    return any(os.path.basename(word) == "celery" for word in words[:4]) and os.path.basename(words[0]) != "flock"
+def _is_same(pid: int, command, part: Part, url: str | None) -> bool:
+    """Two projects may both be `-A config`, and one project may run twice for two brokers. The folder and the broker
+    tell them apart, where this user may see them; of another container's beat, only the broker."""
+    try:
+        theirs = broker(command.words, pid)
+    except OSError:
+        return True
+    elsewhere = _namespace(pid, "pid") != _namespace("self", "pid")
+    if theirs and url:
+        if _place(theirs, pid) != _place(url, "self"):
+            return False
+        if elsewhere:
+            return True
+    return not elsewhere and _is_same_place(pid, part)
+
+
+def _place(url: str, pid) -> tuple:
+    """What is the same for two addresses of one broker's database; `pid` is whose network the address is of."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (6379 if parts.scheme.startswith("redis") else None)
+    except ValueError:
+        port = None
+    host = (parts.hostname or "localhost") if "socket" not in parts.scheme else parts.path
+    network = _namespace(pid, "net" if "socket" not in parts.scheme else "mnt")
+    try:
+        address = socket.gethostbyname(host)
+    except (OSError, UnicodeError):
+        address = host
+    if address.startswith("127.") or host in ("localhost", "::1") or host.startswith("/"):
+        address = ("here" if not host.startswith("/") else host, network)
+    elif _is_own(address):
+        address = ("here", _namespace("self", "net"))
+    return address, port, parts.path.strip("/") or "0"
+
+
+def _is_own(address: str) -> bool:
+    """Whether an address is this machine's."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+        return True
+    except OSError:
+        return False
+
+
+def _namespace(pid, kind: str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except OSError:
+        return ""
 
 
 def _is_same_place(pid: int, part: Part) -> bool:
-    """Two projects may both be `-A config`; the folder tells them apart, where this user may see it."""
     try:
         return os.path.realpath(os.readlink(f"/proc/{pid}/cwd")) == os.path.realpath(part.program.directory or "/")
     except OSError:

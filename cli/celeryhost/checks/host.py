@@ -6,8 +6,8 @@ import os
 from collections import namedtuple
 from shlex import split
 
-from .. import conffile, doctor_script, locate, mysql_script, task_script, tasks
-from ..active import option
+from .. import celery_command, conffile, doctor_script, locate, mysql_script, task_script, tasks
+from ..celery_command import option
 from ..errors import DENIED, UNKNOWN, Failure
 from ..programs import is_stream, near
 from ..rpc import Supervisor
@@ -21,8 +21,8 @@ PASSWORD_FILE = "/etc/celeryhost/redis.password"
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
 Part = namedtuple("Part", "name program words command row read")
-Part.__doc__ = """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, the words of its
-command line, which of the two it is, its status.Row (None without one), and the line as tasks.read_command reads it."""
+Part.__doc__ = """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, Celery's own words
+of its command line, which of the two it is, its status.Row (None without one), and what tasks.read_command reads."""
 
 # Options of a worker that take the place of settings: https://docs.celeryq.dev/en/stable/reference/cli.html.
 # --time-limit is none: a task_time_limit of the project wins over it.
@@ -151,18 +151,18 @@ class Host:
     @fact
     def apps(self) -> list[App]:
         """The apps that were asked for; raises Failure (UNKNOWN) for one that is not here, and Skip."""
-        rows = {row.group: row for row in self.rows}
+        rows = {row.name: row for row in self.rows}
         parts: dict[str, list[Part]] = {}
         for program in self.programs.values():
-            words = split(program.command)
-            for command in ("worker", "beat"):
-                read = tasks.read_command(program, command)
-                if read:
-                    name = program.name
-                    app = name.partition("-worker")[0] if command == "worker" else name.removesuffix("-beat")
-                    part = Part(name, read.program, words, command, rows.get(program.group), read)
-                    parts.setdefault(app, []).append(part)
-                    break
+            command = celery_command.read(program.command)
+            if command:
+                name, group = program.name, program.group
+                read = tasks.read_command(program, celery_command.NAMES)
+                app = name.partition("-worker")[0] if command.name == "worker" else name.removesuffix("-beat")
+                row = next((rows[shown] for shown in program.logs if shown in rows), None)
+                shown = group if group == name else next(iter(program.logs))  # as a person names it to celeryhost
+                part = Part(shown, read.program, command.words, command.name, row, read)
+                parts.setdefault(app, []).append(part)
         found = {
             name: App(self, name, sorted(them, key=lambda part: part.command != "worker"), self._beside(name, parts))
             for name, them in parts.items()
@@ -175,7 +175,7 @@ class Host:
 
     def _beside(self, app: str, parts: dict[str, list[Part]]) -> list:
         """Programs named after an app, and after no longer name of one, that are no worker and no beat of any."""
-        celery = {part.name for them in parts.values() for part in them}
+        celery = {part.program.name for them in parts.values() for part in them}
         longer = tuple(f"{name}-" for name in parts if name.startswith(f"{app}-"))
         return [
             program
@@ -231,13 +231,13 @@ class Host:
 
 def modules(part: Part) -> list[str]:
     """The modules that are loaded into it beside the project's: with -I, or by the script that starts Celery."""
-    scripts = [os.path.basename(word)[:-3] for word in part.words if word.endswith(".py")]
+    scripts = [os.path.basename(word)[:-3] for word in split(part.program.command) if word.endswith(".py")]
     return [*filter(None, option(part.words, "-I", "--include").split(",")), *scripts]
 
 
 def is_embedded(part: Part) -> bool:
     """Whether a worker is a beat too."""
-    return part.command == "worker" and ("-B" in part.words or "--beat" in part.words)
+    return part.command == "worker" and bool({"-B", "--beat"} & set(part.words))
 
 
 def time_limit(words: list[str]) -> float | None:

@@ -8,7 +8,7 @@ from glob import glob
 from shlex import split
 
 from .. import account, tasks
-from ..active import option
+from ..celery_command import option
 from ..errors import Failure
 from . import ROOT, Skip, fail, ok, warn
 from .host import App, Host, log_of
