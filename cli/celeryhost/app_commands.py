@@ -43,7 +43,7 @@ def celery(target, app: str, words) -> Prepared:
 def find(target, app: str) -> tasks.Worker:
     """The worker, else the beat, of what a person calls `app`: an app, a program, a group, or the module of `-A`."""
     programs = conffile.load(target.config or locate.default_config()).values()
-    found = [each for kind in ("worker", "beat") for each in (tasks.read_command(p, kind) for p in programs) if each]
+    found = [each for kind in ("worker", "beat") for each in (tasks.read_command(p, (kind,)) for p in programs) if each]
     for names in (_own_names, _other_names):
         for worker in found:
             if app in names(worker):
@@ -118,7 +118,7 @@ def _prepared(worker, words) -> Prepared:
     path = f"{os.path.dirname(worker.python)}:{account.PATH}"
     environment |= {"PATH": path, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name}
     name = f"{program.name}: {' '.join(words[:2])}"
-    return Prepared(name, [worker.python, *words], program.directory or "/", environment | program.environment, owner)
+    return Prepared(name, [*worker.launcher, worker.python, *words], program.directory or "/", environment | program.environment, owner)
 
 
 def _exec(command: Prepared):
