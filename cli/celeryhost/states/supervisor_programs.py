@@ -124,7 +124,7 @@ def beside(commands):
     with contextlib.ExitStack() as files:
         try:
             for name, words in commands.items():
-                out, err = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(2))
+                out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
                 pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
                 begun[name] = subprocess.Popen(words, **pipes, start_new_session=True), out, err
             yield begun
@@ -140,7 +140,7 @@ def outcome(process, *said):
     """What Ansible says of a command, once it has ended."""
     for file in said:
         file.seek(0)
-    stdout, stderr = (file.read() for file in said)
+    stdout, stderr = (file.read().decode(errors="replace") for file in said)
     return {"rc": process.wait(), "stdout": stdout, "stderr": stderr}
 
 
