@@ -26,6 +26,6 @@ def _line(name: str, path: str) -> str:
     notes = f"/etc/celeryhost/{name}"
     return (
         f"App {name} is not in celery_apps and stays on this host. To stop it, as root: "
-        f"rm -f {path} /etc/logrotate.d/{name}-celery {notes}.env {notes}.files "
+        f"rm -f {path} /etc/logrotate.d/{name}-celery {notes}.env {notes}.files {notes}.code "
         f"/var/cache/celeryhost/{name}.loads && celeryhost apply"
     )
