@@ -118,7 +118,13 @@ def _prepared(worker, words) -> Prepared:
     path = f"{os.path.dirname(worker.python)}:{account.PATH}"
     environment |= {"PATH": path, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name}
     name = f"{program.name}: {' '.join(words[:2])}"
-    return Prepared(name, [*worker.launcher, worker.python, *words], program.directory or "/", environment | program.environment, owner)
+    return Prepared(
+        name,
+        [*worker.launcher, worker.python, *words],
+        program.directory or "/",
+        environment | program.environment,
+        owner,
+    )
 
 
 def _exec(command: Prepared):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections import namedtuple
 
@@ -283,7 +284,7 @@ def _pending(supervisor) -> _Pending:
     options: dict[str, dict] = {name: dict(unseen.get(name, {})) for name in changed}
     for (group, name), config in new.items():
         if group in changed and (group, name) in old:
-            options[group] |= _shown(old[group, name], config)
+            options[group] |= _shown(_automatic_named(old[group, name], config), config)
     return _Pending(set(added), changed, set(removed), options, new, running)
 
 
@@ -307,6 +308,16 @@ def _automatic_now(running: list[Process], configs: dict, identifier: str) -> di
             if config.get(f"{stream}_logfile") == "auto" and not own:
                 found.setdefault(process.group, {})[f"{stream}_logfile"] = [path or "none", "auto"]
     return found
+
+
+def _automatic_named(old: dict, new: dict) -> dict:
+    """`old` with `auto` for the names that supervisord has given to automatic logs."""
+    names = {
+        option: "auto"
+        for option in ("stdout_logfile", "stderr_logfile")
+        if new.get(option) == "auto" and re.search(r"-std(out|err)---.+-[^/]+\.log$", str(old.get(option)))
+    }
+    return old | names
 
 
 def _drifted(running: list[Process], pending: _Pending | None, groups) -> list[Process]:

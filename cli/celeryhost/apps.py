@@ -125,7 +125,7 @@ _SETTING = re.compile(r"[a-z][a-z0-9]*_[a-z0-9_]+")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
 _GIT = re.compile(r"(https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
 _VERSION = re.compile(r"[^\s:+^-][^\s:]*")  # to git the others are an option, or more than one ref
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")  # the last three end lines too, for Jinja and YAML
 
 
 def describe_all(apps, workers: bool = True, beat: bool = True, flower: bool = True) -> list[dict]:
@@ -691,9 +691,9 @@ def _source(source, where: str) -> tuple[str | None, str | None]:
     if source.startswith("-"):
         raise _wrong(where, source, "a git URL or a whole path", "write it like https://git.example/me/mysite.git")
     if _GIT.fullmatch(source):
-        if re.match(r"https?://[^/@]*:[^/@]*@", source):
+        if re.match(r"https?://[^/@]*@", source):
             raise Failure(
-                f"{where} has a password in its URL, which would show in `ps` and in .git/config",
+                f"{where} has a password or token in its URL, which would show in `ps` and in .git/config",
                 USAGE,
                 "use git@HOST:PATH with a deploy key in the user's ~/.ssh on the host",
             )

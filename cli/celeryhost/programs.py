@@ -73,7 +73,8 @@ def is_sweeping(pattern: str) -> bool:
 
 def _named(pattern: str, known: list[Process]) -> list[Process]:
     group, _, process = pattern.partition(":")
-    exact = [p for p in known if pattern in (p.name, p.group) or (p.group == group and process in (p.process, "*"))]
+    every = ("*", "") if ":" in pattern else ("*",)  # supervisorctl's own `GROUP:`
+    exact = [p for p in known if pattern in (p.name, p.group) or (p.group == group and process in (p.process, *every))]
     if exact:
         return exact
     if pattern == "all":

@@ -7,6 +7,7 @@ schedule_words.py, which says why no library makes them.
 from __future__ import annotations
 
 import ast
+import operator
 import os
 import re
 from calendar import monthrange
@@ -39,6 +40,7 @@ _KINDS = {
 }
 _LENGTHS = {"days": 86400, "seconds": 1, "microseconds": 1e-6, "milliseconds": 1e-3, "minutes": 60, "hours": 3600}
 _LENGTHS["weeks"] = 604800
+_ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _UNREGISTERED = {
     "workers": (
         "no worker that reads its queue has a task {!r}: it would be refused",
@@ -339,10 +341,22 @@ def _seconds(node: ast.AST) -> float | None:
     if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != "timedelta":
         return None
     _, given = _call(node)
-    return sum(_LENGTHS[unit] * _constant(unit, value, (int, float)) for unit, value in given.items())
+    numbers = {unit: _number(value) for unit, value in given.items()}
+    return sum(
+        _LENGTHS[unit] * (_constant(unit, given[unit], (int, float)) if number is None else number)
+        for unit, number in numbers.items()
+    )
 
 
 def _number(node: ast.AST) -> float | None:
+    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:  # 60 * 5
+        left, right = _number(node.left), _number(node.right)
+        if left is None or right is None:
+            return None
+        try:
+            return _ARITHMETIC[type(node.op)](left, right)
+        except (ZeroDivisionError, OverflowError):
+            return None
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):

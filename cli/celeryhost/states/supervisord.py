@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 
-from .. import locate
+from .. import celery_command, locate
 from ..errors import Failure
 from ..rpc import Fault, Supervisor
 
@@ -59,7 +59,7 @@ def own_programs(folder):
 def look(params):
     """What RETURN says, and the connection (None when there is no supervisord)."""
     config, programs = params["config"], params["programs"]
-    found = {"origin": origin(config), "includes": True, "running": False, "foreign": [], "stale": False}
+    found = {"origin": origin(config), "includes": True, "running": False, "foreign": [], "beats": [], "stale": False}
     if found["origin"] == "absent":
         return found, None
     include = locate.read_section(config, "include", "files").get("files", "")
@@ -67,13 +67,25 @@ def look(params):
     found["includes"] = any(os.path.dirname(place) == programs and place.endswith("*.conf") for place in places)
     supervisor = Supervisor(locate.find(config))
     try:
-        running = {each["group"] for each in supervisor.call("getAllProcessInfo") if each["state"] in ALIVE}
+        processes = supervisor.call("getAllProcessInfo")
+        configs = {(each["group"], each["name"]): each for each in supervisor.call("getAllConfigInfo")}
     except (Failure, Fault):
         return found, None
+    # What a restart of supervisord would touch: it starts what a person has stopped, too.
+    running = {
+        each["group"]
+        for each in processes
+        if each["state"] in ALIVE or configs.get((each["group"], each["name"]), {}).get("autostart", True)
+    }
     socket = supervisor.server.url.removeprefix("unix://")
     if os.path.exists(socket):  # made anew at each start
         found["stale"] = os.stat(config).st_mtime_ns > os.stat(socket).st_mtime_ns
-    found.update(running=True, foreign=sorted(running - own_programs(programs)))
+    own = own_programs(programs)
+    commands = {group: celery_command.read(each.get("command", "")) for (group, _), each in configs.items()}
+    beats = sorted(
+        group for group, read in commands.items() if read and celery_command.is_beat(read) and group not in own
+    )
+    found.update(running=True, foreign=sorted(running - own), beats=beats)
     return found, supervisor
 
 

@@ -11,7 +11,7 @@ module: supervisord
 short_description: Look at supervisord, or restart it when its configuration is newer than itself
 description:
   - Without O(restart) it only looks.
-  - A restart is supervisord's own, in place. It is left out while other people's programs run, which is told.
+  - A restart is supervisord's own, in place. It is left out where it would touch other people's programs, which is told.
 options:
   config: {description: Its configuration file., type: path, required: true}
   programs: {description: The folder of its programs' files., type: path, required: true}
@@ -38,7 +38,10 @@ RETURN = r"""
 origin: {description: "Whose the configuration is: absent, package, celeryhost or foreign.", type: str}
 includes: {description: Whether it reads the files in the folder of programs., type: bool}
 running: {description: Whether supervisord answers., type: bool}
-foreign: {description: Running programs that celeryhost did not make., type: list}
+foreign:
+  description: Programs that celeryhost did not make and that a restart would touch, since they run or would start.
+  type: list
+beats: {description: Programs that celeryhost did not make and that are a Celery beat., type: list}
 stale: {description: Whether it still runs with an older configuration., type: bool}
 pip: {description: Whether celeryhost's virtual environment of it is complete., type: bool}
 grouped: {description: Whether the group is there., type: bool}
