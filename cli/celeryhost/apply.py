@@ -38,9 +38,10 @@ LOCK_LOOK = 0.2  # seconds
 File = namedtuple("File", "path text owner group mode", defaults=("root", "root", 0o600))
 File.__doc__ = """A file as it should be; `text` None: not there. `owner` and `group` are names."""
 
-Change = namedtuple("Change", "program action options")
+Change = namedtuple("Change", "program action options remark", defaults=("",))
 Change.__doc__ = """What is to be done to a program (a group to supervisord). `options` {option: [old, new]}, secrets
-masked, holds what is known of the difference: supervisord tells neither `environment` nor `umask`."""
+masked, holds what is known of the difference: supervisord tells neither `environment` nor `umask`; `remark` says whom
+it touches beside."""
 
 Plan = namedtuple(
     "Plan",
@@ -79,7 +80,10 @@ def plan(supervisor, patterns=()) -> Plan:
     known |= {group: _unborn(group, name) for group, name in pending.configs if group not in known}
     chosen = {process.group for process in select(patterns, list(known.values()))} if patterns else set(known)
     actions = _actions(pending)
-    changes = [Change(name, actions[name], pending.options.get(name, {})) for name in sorted(chosen & set(actions))]
+    changes = [
+        Change(name, actions[name], pending.options.get(name, {}), _remark(name, actions[name], pending.processes))
+        for name in sorted(chosen & set(actions))
+    ]
     return Plan(changes, sorted(chosen - set(actions)), sorted(set(actions) - chosen))
 
 
@@ -344,6 +348,16 @@ def _outdated(running: list[Process], groups) -> list[Process]:
         and (age := proc.age(process.pid)) is not None
         and proc.is_older(process.group, proc.since_boot() - age, moments)
     ]
+
+
+def _remark(group: str, action: str, running: list[Process]) -> str:
+    """That supervisord replaces a group as a whole, and starts what of it a person has stopped."""
+    members = [process for process in running if process.group == group]
+    if action != CHANGE or len(members) < 2:
+        return ""
+    stopped = [process.process for process in members if process.state in DEAD]
+    told = f"the whole group: {', '.join(process.process for process in members)}"
+    return f"{told}; starts {', '.join(stopped)}, which had stopped" if stopped else told
 
 
 def _unborn(group: str, name: str) -> Process:

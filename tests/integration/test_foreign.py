@@ -24,3 +24,14 @@ def test_supervisorctls_own_word_for_a_group(daemon):
     before = {process.name: process.pid for process in daemon.known()}
     assert daemon.run("restart", "both:").returncode == 0
     assert all(process.pid != before[process.name] for process in daemon.known())
+
+
+def test_a_changed_group_is_said_to_be_replaced_as_a_whole(daemon):
+    path = daemon.program("one")
+    daemon.program("two")
+    daemon.config.write_text(f"{daemon.config.read_text()}[group:both]\nprograms=one,two\n")
+    daemon.start()
+    daemon.rpc.call("stopProcess", "both:two")
+    path.write_text(path.read_text().replace("sleep 1000", "sleep 1001"))
+    said = daemon.run("apply", "--dry-run").stdout
+    assert "the whole group: one, two; starts two, which had stopped" in said

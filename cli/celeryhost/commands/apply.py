@@ -90,6 +90,8 @@ def lines(plan: dict):
     for change in plan["changes"]:
         action = change["action"]
         yield f"{paint(f'{action:6}', COLOURS[action], coloured())}  {plain(change['program'])}"
+        if change.get("remark"):
+            yield f"          {plain(change['remark'])}"
         if action == engine.CHANGE and not change["options"]:
             yield "          in what, supervisord does not tell"  # environment, umask, or it had read the files already
         for option, (old, new) in change["options"].items():

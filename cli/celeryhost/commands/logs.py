@@ -18,7 +18,7 @@ from ..logs_time import moment
 from ..remote import is_remote
 from . import complete
 from .hosts import each
-from .terminal import coloured, paint
+from .terminal import coloured, columns_of, pad, paint
 
 LINES = 10
 PREFIXES = ("cyan", "magenta", "blue", "green")
@@ -84,8 +84,8 @@ class Printer:
         sys.stdout.write(f"{prefix}{self._text(line.text)}\n")
 
     def _prefix(self, name: str, known: dict[str, str]) -> str:
-        columns = max(map(len, known))
-        return paint(HARMFUL.sub(_escaped, name).ljust(columns), known[name], self.colours)
+        columns = max(map(columns_of, known))
+        return paint(pad(HARMFUL.sub(_escaped, name), columns), known[name], self.colours)
 
     def _text(self, text: str) -> str:
         keep_colours = self.colours and not self.grep

@@ -10,7 +10,7 @@ from ..errors import NOT_RUNNING, OK, STARTING, worst
 from ..programs import DEAD
 from ..rpc import Supervisor
 from ..status import Report, Row, look
-from .terminal import coloured, cut, paint, plain, width
+from .terminal import coloured, columns_of, cut, pad, paint, plain, width
 
 VERSION = 1  # of the JSON, docs/json.md
 STATES = {"RUNNING": "green", "STARTING": "yellow", "STOPPING": "yellow", "BACKOFF": "yellow", "STOPPED": "dim"}
@@ -107,7 +107,7 @@ def lines(rows, hosts=None) -> list[str]:
         cells[at] = cut(cells[at], sizes[at])
         line = _line(cells, sizes, head, columns, remark(row))
         state = cells[at + 1]
-        start = sum(sizes[: at + 1]) + 2 * (at + 1)
+        start = len("  ".join(pad(cell, size) for cell, size in zip(cells[: at + 1], sizes, strict=False))) + 2
         coloured_state = paint(state, STATES.get(state, "red"), colours)
         text.append(line[:start] + coloured_state + line[start + len(state) :])
     return text
@@ -136,7 +136,7 @@ def _sizes(head, table, rows) -> list[int]:
     """The columns' widths; what has no pid shows a remark instead of numbers, so its cells do not count."""
     at = head.index("STATE") + 1
     kept = [head, *(cells if row.pid else cells[:at] for cells, row in zip(table, rows, strict=True))]
-    return [max(len(cells[i]) for cells in kept if i < len(cells)) for i in range(len(head))]
+    return [max(columns_of(cells[i]) for cells in kept if i < len(cells)) for i in range(len(head))]
 
 
 def _total(sizes) -> int:
@@ -145,10 +145,7 @@ def _total(sizes) -> int:
 
 def _line(cells, sizes, head, columns, said: str | None = None) -> str:
     at = head.index("STATE") + 1
-    padded = [
-        cell.rjust(size) if name in NUMBERS else cell.ljust(size)
-        for cell, size, name in zip(cells, sizes, head, strict=True)
-    ]
+    padded = [pad(cell, size, right=name in NUMBERS) for cell, size, name in zip(cells, sizes, head, strict=True)]
     return cut("  ".join([*padded[:at], said] if said else padded).rstrip(), columns)
 
 

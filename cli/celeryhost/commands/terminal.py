@@ -35,9 +35,29 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
+def columns_of(text: str) -> int:
+    """How many columns a terminal takes for `text`: two for a wide character, such as a Korean one."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def pad(text: str, columns: int, right: bool = False) -> str:
+    """`text` with blanks behind it, or before it (`right`), up to so many columns."""
+    blanks = " " * (columns - columns_of(text))
+    return blanks + text if right else text + blanks
+
+
 def cut(text: str, columns: int | None) -> str:
-    """At most `columns` characters of `text`, the last an ellipsis if there was more."""
-    return text if columns is None or len(text) <= columns else text[: max(0, columns - 1)] + "…"
+    """At most `columns` columns of `text`, the last an ellipsis if there was more."""
+    if columns is None or columns_of(text) <= columns:
+        return text
+    kept = text[: max(0, columns - 1)]
+    while kept and columns_of(kept) > columns - 1:
+        kept = kept[:-1]
+    return f"{kept}…"
 
 
 def confirm(question: str, yes: bool):

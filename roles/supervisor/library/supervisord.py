@@ -11,7 +11,7 @@ module: supervisord
 short_description: Look at supervisord, or restart it when its configuration is newer than itself
 description:
   - Without O(restart) it only looks.
-  - A restart is supervisord's own, in place. It is left out where it would touch other people's programs, which is told.
+  - A restart is supervisord's own, in place. It is left out where it would touch other people's programs; that is told.
 options:
   config: {description: Its configuration file., type: path, required: true}
   programs: {description: The folder of its programs' files., type: path, required: true}
