@@ -12,6 +12,7 @@ import subprocess
 from collections import namedtuple
 
 from . import init_files, init_variables
+from . import requirements as declarations
 from .apps import DJANGO, describe
 from .errors import UNKNOWN, USAGE, Failure
 
@@ -65,7 +66,8 @@ def look(directory: str, named: str | None = None) -> Project:
     )
     folders = list(_folders(top))
     requirements, *others = [
-        os.path.relpath(file, directory) for file in init_files.requirements(directory, top, folders)
+        os.path.relpath(file, directory)
+        for file in _declared(directory, top, init_files.requirements(directory, top, folders))
     ] or [None]
     beats = init_files.beat_lines(folders)
     if beats:
@@ -110,7 +112,8 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
     if whole and project.top != project.directory:
         entry["subfolder"] = os.path.relpath(project.directory, project.top)
     entry["app"] = app
-    if project.requirements not in (None, "requirements.txt"):
+    # Lock files and pyproject.toml are found by themselves, as requirements.txt is.
+    if project.requirements not in (None, "requirements.txt") and not _is_found(project.requirements):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
     if project.configurations:
@@ -141,9 +144,12 @@ def remarks(project: Project, entry: dict) -> list[str]:
     """What a person should know about the description `entry`."""
     said = []
     if project.requirements is None:
-        said.append(
-            "no requirements file found: Celery is then all that is installed, without Django; see `requirements`"
-        )
+        unlocked = "Pipfile is not locked (pipenv lock)" if _has(project, "Pipfile") else "no requirements found"
+        said.append(f"{unlocked}: Celery is then all that is installed, without Django; see `requirements`")
+    elif _is_found(project.requirements):
+        beside = [name for name in declarations.BESIDE if _has(project, name)]
+        named = dict.fromkeys([os.path.basename(project.requirements), *beside])
+        said.append(f"what is installed is what {' and '.join(named)} say; `requirements` names other files")
     elif project.others:
         said.append(f"{', '.join(project.others[:5])} may be requirements, too; `requirements` takes a list")
     variables = [
@@ -162,6 +168,16 @@ def remarks(project: Project, entry: dict) -> list[str]:
     if project.hidden:
         said.append("the password or token in the remote's URL is left out; for a private repository see `git_key`")
     return said
+
+
+def _is_found(requirements: str) -> bool:
+    return declarations.kind_of(requirements) != "requirements"
+
+
+def _has(project: Project, name: str) -> bool:
+    """Whether a file is beside the requirements, or where they would be."""
+    folder = os.path.join(project.directory, os.path.dirname(project.requirements or ""))
+    return any(os.path.isfile(os.path.join(place, name)) for place in (folder, project.top))
 
 
 def development_settings(project: Project) -> str | None:
@@ -335,6 +351,17 @@ def _module(directory: str, file: str) -> tuple[str, str]:
         root = directory
     name = os.path.relpath(file, root)[: -len(".py")].replace(os.sep, ".")
     return name.removesuffix(".__init__"), root
+
+
+def _declared(directory: str, top: str, found: list[str]) -> list[str]:
+    """What is installed, the likeliest first: a lock file before requirements, these before pyproject.toml."""
+    try:
+        declared = declarations.declared(directory, top)
+    except declarations.Unfit:  # provision says what is wrong
+        return found
+    if declared["kind"] in declarations.LOCKS or not found:
+        return declared["files"]
+    return found
 
 
 def _file_of(project: Project, module: str) -> str | None:

@@ -170,6 +170,28 @@ def test_without_requirements_django_is_not_promised(project):
     assert "Celery is then all that is installed, without Django" in remark
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["pyproject.toml", "uv.lock"], "uv.lock and pyproject.toml say"),
+        (["pyproject.toml", "requirements-prod.txt"], None),
+        (["pyproject.toml"], "what pyproject.toml say"),
+        (["../pyproject.toml"], "what pyproject.toml say"),
+        (["Pipfile"], "Pipfile is not locked (pipenv lock)"),
+    ],
+)
+def test_lock_files_and_pyproject(files, said, project):
+    texts = {"pyproject.toml": '[project]\nname = "s"\ndependencies = ["django"]\n', "uv.lock": "version = 1\n"}
+    top = project({f"src/{name}": text for name, text in MANAGED.items()})
+    for name in files:
+        (top / "src" / name).write_text(texts.get(os.path.basename(name), "django\n"))
+    found = init.look(top / "src", str(top))
+    entry = init.description(found, "s", "s", "s.settings")
+    assert ("requirements" in entry) == (said is None), "what is found by itself is not named"
+    assert entry["source"] == (str(top) if files[0].startswith("..") else str(top / "src"))
+    assert said is None or said in "".join(init.remarks(found, entry))
+
+
 BEAT = MANAGED | {"s/settings.py": 'INSTALLED_APPS = ["django_celery_beat"]\n'}
 
 
