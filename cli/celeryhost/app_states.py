@@ -66,6 +66,8 @@ def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
     for app in described:
         if app["source_kind"]:
             asked[f"{app['name']} code"] = _code(app)
+        if app["key"]:
+            asked[f"{app['name']} key"] = ["git_key", key(app)]
         environment = f"/etc/celeryhost/{app['name']}.env"
         workers = [{"settings": worker["settings"]} for worker in app["workers"]]
         part = {key: app[key] for key in LOADED} | {"workers": workers}
@@ -110,6 +112,7 @@ def differs(described: list[dict], answers: dict) -> bool:
     return bool(
         answers["project"]["missing"]
         or any(code["changed"] for code in codes)
+        or any(answers.get(f"{app['name']} key", {"changed": False})["changed"] for app in described)
         or any("failed" in loaded or loaded["pending"] for loaded in loads)
     )
 
@@ -122,7 +125,21 @@ def releases(described: list[dict], answers: dict) -> dict[str, str]:
     return apps.releases(described, codes, environments)
 
 
+def key(app: dict) -> dict:
+    """What state git_key is given for an app. Raises Failure for a file that can't be read."""
+    text = None
+    if app["git_key"] != "generate":
+        try:
+            with open(app["git_key"], encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "is no text"
+            raise Failure(f"git_key of app {app['name']}: {app['git_key']}: {why}", USAGE, "name another") from None
+    return {"path": app["key"], "text": text, "repo": app["source"], "owner": app["user"]}
+
+
 FILTERS = {
+    "celeryhost_git_key": key,
     "celeryhost_digest": digest,
     "celeryhost_project_questions": questions,
     "celeryhost_project_comparison": comparison,
@@ -135,7 +152,7 @@ FILTERS = {
 def _code(app: dict) -> list:
     own = {"dest": app["checkout"], "owner": app["user"], "moment": f"/etc/celeryhost/{app['name']}.code"}
     if app["source_kind"] == "git":
-        known = {"repo": app["source"], "version": app["version"]}
+        known = {"repo": app["source"], "version": app["version"], "key": app["key"]}
         return ["project_git", known | own]
     try:
         files = source_files(app["source"])

@@ -64,6 +64,7 @@ APP = {
     "name": None,
     "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
     "version": "HEAD",  # of a git source: branch, tag or commit
+    "git_key": None,  # generate: a key made on the host; a private key's file on the controller
     "app": None,  # celery -A
     "directory": None,  # where the code is
     "subfolder": None,  # of the code: where manage.py is; None: at its top
@@ -158,11 +159,12 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
     In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
-    None), `support` (the folder of celeryhost's modules for a worker), `extensions` (the Django apps that must be in
-    INSTALLED_APPS: {module: the key that wants it}), `tools` (packages that pip installs and the project does not use),
-    in each worker `events` (whether it tells Flower what it does) and, in each worker, beat, Flower and program,
-    `program` (its name in Supervisor) and `log` (its file). Flower's port is one that is not in `taken`, unless it is
-    given. Raises Failure (USAGE) naming key, value and fix. `app` itself is not changed.
+    None), `key` (the file of the key that git uses), `support` (the folder of celeryhost's modules for a worker),
+    `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
+    (packages that pip installs and the project does not use), in each worker `events` (whether it tells Flower what
+    it does) and, in each worker, beat, Flower and program, `program` (its name in Supervisor) and `log` (its file).
+    Flower's port is one that is not in `taken`, unless it is given. Raises Failure (USAGE) naming key, value and
+    fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -193,6 +195,8 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
     app["support"] = SUPPORT
+    app["git_key"] = _git_key(app, f"git_key {of}")
+    app["key"] = f"/etc/celeryhost/{name}.git-key" if app["git_key"] else None
     app["version"] = _text(app["version"], f"version {of}", _VERSION, "a branch, tag or commit")
     app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
     app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
@@ -702,6 +706,16 @@ def _source(source, where: str) -> tuple[str | None, str | None]:
     if not os.path.isabs(folder):
         raise _wrong(where, source, "a git URL or a whole path", 'begin a folder with "{{ inventory_dir }}/" or ~/')
     return "folder", os.path.normpath(folder)
+
+
+def _git_key(app: dict, where: str) -> str | None:
+    value = app["git_key"]
+    if value is None or value == "generate":
+        return value
+    file = os.path.expanduser(_text(value, where))
+    if not os.path.isabs(file):
+        raise _wrong(where, value, "generate, or a file's whole path", "write git_key: generate")
+    return file
 
 
 def _requirements(value, where: str) -> list[str] | bool | None:

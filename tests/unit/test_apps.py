@@ -20,7 +20,7 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "support", "extensions", "tools"}
+    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "key", "support", "extensions", "tools"}
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
         "/srv/mysite",

@@ -16,6 +16,7 @@ from ..errors import Failure
 from . import (
     background_job,
     celery_app,
+    git_key,
     host_command,
     install_files,
     left_apps,
@@ -40,7 +41,7 @@ from . import (
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, celery_app, host_command, install_files, left_apps, machine_facts, owned_paths),
+        *(background_job, celery_app, git_key, host_command, install_files, left_apps, machine_facts, owned_paths),
         *(password_file, postgresql_databases, project_folder, project_git, project_look, project_migrations),
         *(project_virtualenv, proven, redis_server, standing, status, supervisor_programs, supervisord),
     )

@@ -6,6 +6,7 @@ import os
 
 from ..account import last_line, run
 from ..errors import Failure
+from ..git_key import lent
 from .changing import changing, is_halfway
 
 ARGUMENTS = {
@@ -14,6 +15,7 @@ ARGUMENTS = {
     "dest": {"type": "path", "required": True},
     "owner": {"type": "str", "required": True},
     "moment": {"type": "path"},
+    "key": {"type": "path"},
 }
 
 # Never ask: a question would hang where nobody sees it.
@@ -23,18 +25,31 @@ ENVIRONMENT = {
 }
 
 
+def cause(output: str) -> str:
+    """What git says, without the general advice that comes behind it."""
+    return output.partition("fatal: Could not read from remote repository")[0] or output
+
+
 class Checkout:
-    def __init__(self, params):
+    def __init__(self, params, environment):
+        self.environment = ENVIRONMENT | environment
         self.dest, self.owner = params["dest"], params["owner"]
         self.repo, self.version = params["repo"], params["version"]
 
     def git(self, *words, fail=True):
         """Output of git, or None when it failed and may."""
-        code, output = run(self.owner, "git", *words, cwd=self.dest, environment=ENVIRONMENT)
+        code, output = run(self.owner, "git", *words, cwd=self.dest, environment=self.environment)
         if code and fail:
-            cause = output.partition("fatal: Could not read from remote repository")[0]  # then comes general advice
-            raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {last_line(cause or output)}")
+            said = last_line(cause(output))
+            raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {said}{self.advice(said)}")
         return None if code else output.strip()
+
+    def advice(self, said):
+        if "could not read Username" in said or (
+            "ermission denied" in said and not self.environment.get("SSH_AUTH_SOCK")
+        ):
+            return "; for a private repository write source: git@HOST:PATH and git_key: generate"
+        return ""
 
     def head(self):
         return self.git("rev-parse", "-q", "--verify", "HEAD^{commit}", fail=False) or ""
@@ -77,9 +92,21 @@ class Checkout:
         if os.path.exists(f"{self.dest}/.gitmodules"):
             self.git("submodule", "update", "-q", "--init", "--recursive")
 
+    def warnings(self):
+        """Git LFS is not known here, and a file of it would be read as what it is not."""
+        if self.git("grep", "-qI", "filter=lfs", "HEAD", "--", ":(glob)**/.gitattributes", fail=False) is None:
+            return []
+        return [
+            f"source {self.repo} keeps files in Git LFS, which is not fetched: they are pointers of a few lines here"
+        ]
+
 
 def bring(params, check):
-    checkout = Checkout(params)
+    with lent(params.get("key"), params["owner"]) as environment:
+        return _bring(Checkout(params, environment), params, check)
+
+
+def _bring(checkout, params, check):
     try:
         before, offered = checkout.head(), checkout.offered()
     except (KeyError, OSError) as error:
@@ -95,4 +122,5 @@ def bring(params, check):
         with changing(params["moment"]):
             checkout.checkout(commit)
     diff = {"before": f"{before}\n" if before else "", "after": f"{commit or checkout.version}\n"}
-    return {"changed": halfway or commit != before, "revision": commit, "diff": diff}
+    warnings = [] if check else checkout.warnings()
+    return {"changed": halfway or commit != before, "revision": commit, "diff": diff, "warnings": warnings}

@@ -31,6 +31,9 @@ options:
     description: The account.
     type: str
     required: true
+  key:
+    description: File of root's with a private key that git may use and O(owner) may not read.
+    type: path
   moment:
     description: A file that says since when the code is what it is, for everybody to read.
     type: path

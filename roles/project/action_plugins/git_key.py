@@ -1,0 +1,1 @@
+../../machine/action_plugins/install_files.py
