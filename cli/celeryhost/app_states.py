@@ -72,17 +72,25 @@ def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
         workers = [{"settings": worker["settings"]} for worker in app["workers"]]
         part = {key: app[key] for key in LOADED} | {"workers": workers}
         known = {"app": part, "environment_file": environment, "migrations": app["migrate"]}
-        known |= {"record": f"/var/cache/celeryhost/{app['name']}.loads", "keep": keep}
+        known |= {
+            "results": apps.results_given(app),
+            "record": f"/var/cache/celeryhost/{app['name']}.loads",
+            "keep": keep,
+        }
         asked[f"{app['name']} loads"] = ["celery_app", known]
     return asked
 
 
-def comparison(described: list[dict], answers: dict, broker_url: str, redis_version: str) -> dict[str, list]:
+def comparison(
+    described: list[dict], answers: dict, broker_url: str, redis_version: str, redis_url: str = "", here: bool = True
+) -> dict[str, list]:
     """What is asked once the answers to `questions` are there; the other arguments come from them and from Redis."""
     groups = answers["project"]["groups"]
+    loads = [answers[f"{app['name']} loads"] for app in described]
+    merged = apps.merged(described, loads, redis_url, here)
     asked = {
         "project places": ["owned_paths", {"folders": apps.code_places(described, groups)}],
-        "project files": ["install_files", apps.environment_files(described, groups, broker_url)],
+        "project files": ["install_files", apps.environment_files(merged, groups, broker_url, redis_url)],
     }
     for app in described:
         requirements = app["requirements"]

@@ -14,6 +14,7 @@ from collections.abc import Container
 from itertools import combinations, count
 from urllib.parse import quote, urlsplit
 
+from . import redis_places
 from .errors import USAGE, Failure
 
 WORKER = {
@@ -77,7 +78,7 @@ APP = {
     "broker_database": 0,  # number of Redis's database: apps that share one take each other's tasks
     "environment": {},
     "settings": {},
-    "results": None,  # None: the project's result_backend; django: django-celery-results
+    "results": None,  # None: the project's result_backend; django: django-celery-results; redis: celeryhost's Redis
     "database": None,  # None: the project's own; postgresql: one on this host, named after the app
     "migrate": True,
     "workers": [{}],
@@ -102,6 +103,7 @@ WORKER_SETTINGS = {
 DJANGO = "django"
 DATABASE_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 DATABASE_RESULTS = "django-db"
+REDIS = "redis"
 POSTGRESQL = "postgresql"
 TAKEN = ("postgres", "public", "none", "template0", "template1")  # of PostgreSQL's own, as is what begins with pg_
 # What stands in `environment` for a part of the access to the app's database (roles/postgresql/vars/main.yml).
@@ -126,6 +128,9 @@ _SETTING = re.compile(r"[a-z][a-z0-9]*_[a-z0-9_]+")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
 _GIT = re.compile(r"(https?|ssh|git|file)://.+|[\w.-]+@[\w.-]+:.+")
 _VERSION = re.compile(r"[^\s:+^-][^\s:]*")  # to git the others are an option, or more than one ref
+# What playbooks/group_vars/all.yml makes of redis_url: the inventory and all that is made of it hold no password.
+_PROVIDED = re.compile(r"redis://celeryhost\.invalid/(\d+)")
+_QUERY = re.compile(r"[\w.=&%+,:-]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")  # the last three end lines too, for Jinja and YAML
 
 
@@ -161,10 +166,11 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
     None), `key` (the file of the key that git uses), `support` (the folder of celeryhost's modules for a worker),
     `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
-    (packages that pip installs and the project does not use), in each worker `events` (whether it tells Flower what
-    it does) and, in each worker, beat, Flower and program, `program` (its name in Supervisor) and `log` (its file).
-    Flower's port is one that is not in `taken`, unless it is given. Raises Failure (USAGE) naming key, value and
-    fix. `app` itself is not changed.
+    (packages that pip installs and the project does not use), `results_place` (database and query of the results on
+    celeryhost's Redis, where they go there), in each worker `events` (whether it tells Flower what it does) and, in
+    each worker, beat, Flower and program, `program` (its name in Supervisor) and `log` (its file). Flower's port is
+    one that is not in `taken`, unless it is given. Raises Failure (USAGE) naming key, value and fix. `app` itself is
+    not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -205,6 +211,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["settings"] = _settings(app["settings"], f"settings {of}")
     app["results"] = _results(app, f"results {of}")
     app["database"] = _database(app, of)
+    app["results_place"] = f"/{app['broker_database']}" if app["results"] == REDIS else None
     app["flower"] = _flower(app, of, taken)
     app["workers"] = _each(_worker, app, "workers")
     app["beat"] = _beat(app, of)
@@ -263,12 +270,19 @@ def flower_problems(apps: list[dict], listening: dict[str, str], host: str) -> l
     return problems
 
 
-def environment(app: dict, part: dict, broker_url: str | None = None, release: str | None = None) -> dict[str, str]:
+def environment(
+    app: dict,
+    part: dict,
+    broker_url: str | None = None,
+    release: str | None = None,
+    redis_url: str | None = None,
+) -> dict[str, str]:
     """What `part` (a worker, beat, Flower or program of `app`) finds in its environment.
 
-    The broker's URL is there and not on the command line, where `ps` would show it. `release` changes with the code,
-    so that a new release changes the entry and with it restarts the program. supervisord started at boot has no HOME
-    and no LANG (http://supervisord.org/subprocess.html#subprocess-environment).
+    `redis_url` is of the Redis that celeryhost provides, where that is not the broker. The broker's URL is there and
+    not on the command line, where `ps` would show it. `release` changes with the code, so that a new release changes
+    the entry and with it restarts the program. supervisord started at boot has no HOME and no LANG
+    (http://supervisord.org/subprocess.html#subprocess-environment).
     """
     base = {
         "HOME": app["data"],
@@ -276,11 +290,16 @@ def environment(app: dict, part: dict, broker_url: str | None = None, release: s
         "PATH": f"{app['virtualenv']}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
     }
+    if not redis_url and str(broker_url).startswith(("redis://", "rediss://")):
+        redis_url = broker_url
     if broker_url and app["broker_database"]:
-        broker_url = urlsplit(broker_url)._replace(path=f"/{app['broker_database']}").geturl()
-    results = DATABASE_RESULTS if app["results"] else None
+        broker_url = _at(broker_url, f"/{app['broker_database']}")
+    results = DATABASE_RESULTS if app["results"] == DJANGO else None
+    if app["results_place"] and redis_url:
+        results = _at(redis_url, app["results_place"])
     found = {"CELERY_BROKER_URL": broker_url, "CELERY_RESULT_BACKEND": results, "CELERYHOST_RELEASE": release}
-    whole = base | {key: str(value) for key, value in found.items() if value} | app["environment"] | part["environment"]
+    own = _provided(app["environment"] | part["environment"], redis_url, f"environment of app {app['name']}")
+    whole = base | {key: str(value) for key, value in found.items() if value} | own
     if part in app["workers"]:
         whole["PYTHONPATH"] = os.pathsep.join(filter(None, [whole.get("PYTHONPATH"), app["support"]]))
     return whole
@@ -319,7 +338,26 @@ def _filled(environment: dict, parts: dict, of: str) -> dict:
     return {name: _ACCESS.sub(lambda found: parts[found[1]], value) for name, value in environment.items()}
 
 
-def watchdog(apps: list[dict], broker_url: str, command: str = "", webhook: str = "") -> str:
+def _at(url: str, place: str) -> str:
+    """`url` with another database, and perhaps a query."""
+    database, _, query = place.partition("?")
+    return urlsplit(url)._replace(path=database, query=query or urlsplit(url).query).geturl()
+
+
+def _provided(variables: dict[str, str], redis_url: str | None, where: str) -> dict[str, str]:
+    """`variables` with the URL of celeryhost's Redis for what `{{ redis_url }}` and `{{ redis_urls[1] }}` stand for."""
+    for name, value in variables.items():
+        if not redis_url and _PROVIDED.search(value):
+            fix = "name a host in group redis, or write the URL of another"
+            raise Failure(f"{name} in {where} says redis_url, and celeryhost provides no Redis here", USAGE, fix)
+    return {
+        name: _PROVIDED.sub(lambda found: _at(redis_url, f"/{found[1]}"), value) for name, value in variables.items()
+    }
+
+
+def watchdog(
+    apps: list[dict], broker_url: str, command: str = "", webhook: str = "", redis_url: str | None = None
+) -> str:
     """What the watchdog of a host is given in its environment (watchdog_listener.py): JSON.
 
     Raises Failure (USAGE) for a command that is no command line and a webhook that is no URL.
@@ -336,7 +374,7 @@ def watchdog(apps: list[dict], broker_url: str, command: str = "", webhook: str 
             kind = "worker" if part in app["workers"] else "beat" if part is app["beat"] else "other"
             known = {"name": part["program"], "kind": kind}
             if kind != "other":
-                known["broker"] = environment(app, part, broker_url).get("CELERY_BROKER_URL")
+                known["broker"] = environment(app, part, broker_url, None, redis_url).get("CELERY_BROKER_URL")
             if kind == "worker":
                 known |= {"grace": part["stopwaitsecs"], "threads": "threads" in " ".join(part["arguments"])}
             watched.append(known)
@@ -373,23 +411,28 @@ def log_places(apps: list[dict]) -> dict[str, dict]:
     return {"folders": folders, "files": files}
 
 
-def environment_files(apps: list[dict], groups: dict, broker_url: str) -> dict[str, dict]:
+def environment_files(apps: list[dict], groups: dict, broker_url: str, redis_url: str | None = None) -> dict[str, dict]:
     """`/etc/celeryhost/NAME.env` of each app, for module install_files: `files` and `secrets`."""
     files, secrets = {}, {}
     for app in apps:
         path = f"/etc/celeryhost/{app['name']}.env"
         files[path] = {"group": groups[app["name"]], "mode": "0640"}
-        secrets[path] = shell_environment(environment(app, {"environment": {}}, broker_url))
+        secrets[path] = shell_environment(environment(app, {"environment": {}}, broker_url, None, redis_url))
     return {"files": files, "secrets": secrets}
 
 
-def merged(apps: list[dict], results: list[dict]) -> list[dict]:
-    """`apps` with what each project itself sets in broker_transport_options, without defaults that its Celery lacks.
+def merged(apps: list[dict], results: list[dict], redis_url: str | None = None, here: bool = True) -> list[dict]:
+    """`apps` with what follows from each project's own settings and Celery, without defaults that its Celery lacks.
 
-    Celery replaces the project's dict by the one behind `--`, and without a key of it, global_keyprefix say, the worker
-    would read other queues than the project writes. Module celery_app has returned both in `results`.
+    Celery replaces the project's broker_transport_options by those behind `--`, and without a key of theirs,
+    global_keyprefix say, the worker would read other queues than the project writes. A result backend on the Redis of
+    `redis_url`, on that host if `here`, lacks its password. Module celery_app has returned all of it in `results`.
     """
     for app, found in zip(apps, results, strict=True):
+        backend = redis_places.unpacked(found.get("redis"))["backend"]
+        if backend and not results_given(app) and redis_places.is_on(backend, redis_url, here):
+            query = backend["query"] if _QUERY.fullmatch(backend["query"]) else ""
+            app["results_place"] = f"/{backend['database']}?{query}".rstrip("?")
         for worker in app["workers"]:
             for name in found.get("unsupported", ()):
                 worker["settings"].pop(name, None)
@@ -397,6 +440,41 @@ def merged(apps: list[dict], results: list[dict]) -> list[dict]:
             if options is not None:
                 worker["settings"]["broker_transport_options"] = found.get("transport_options", {}) | options
     return apps
+
+
+def results_given(app: dict) -> bool:
+    """Whether the description says where results go."""
+    return bool(app["results"]) or "CELERY_RESULT_BACKEND" in app["environment"]
+
+
+def remarks(apps: list[dict], results: list[dict], redis_url: str | None, here: bool) -> list[str]:
+    """What uses the Redis of celeryhost without its password, a line each, from what module celery_app returned."""
+    return [
+        line
+        for app, found in zip(apps, results, strict=True)
+        for line in redis_places.remarks(
+            app["name"], redis_places.unpacked(found.get("redis")), redis_url, here, results_given(app)
+        )
+    ]
+
+
+def redis_problems(apps: list[dict], provided: bool) -> list[str]:
+    """A line for each app whose results or variables are to be on a Redis that celeryhost does not provide."""
+    fix = "name a host in group redis, or write the URL of another under `environment`"
+    return [
+        f"{what} of app {app['name']} is on celeryhost's Redis, and there is none; {fix}"
+        for app in apps
+        for what in [
+            *(["results"] if app["results"] == REDIS else []),
+            *(f"{name} under environment" for part in (app, *_programs(app)) for name in provided_in(part)),
+        ]
+        if not provided
+    ]
+
+
+def provided_in(part: dict) -> list[str]:
+    """The variables of an app or program that say redis_url."""
+    return [name for name, value in part["environment"].items() if _PROVIDED.search(value)]
 
 
 def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
@@ -477,6 +555,8 @@ FILTERS = {
     "celeryhost_environment_files": environment_files,
     "celeryhost_code_places": code_places,
     "celeryhost_proof": proof,
+    "celeryhost_redis_problems": redis_problems,
+    "celeryhost_remarks": remarks,
     "celeryhost_merged": merged,
     "celeryhost_log_places": log_places,
     "celeryhost_releases": releases,
@@ -536,12 +616,12 @@ def _beat(app: dict, of: str) -> dict | None:
 
 
 def _results(app: dict, where: str) -> str | None:
-    if app["results"] not in (None, DJANGO):
-        raise _wrong(
-            where, app["results"], "django", "write results: django, or another backend as CELERY_RESULT_BACKEND"
-        )
+    if app["results"] not in (None, DJANGO, REDIS):
+        fix = "write one of them, or another backend as CELERY_RESULT_BACKEND under `environment`"
+        raise _wrong(where, app["results"], "django or redis", fix)
     if app["results"] and "CELERY_RESULT_BACKEND" in app["environment"]:
-        raise _wrong(where, DJANGO, "possible beside CELERY_RESULT_BACKEND under `environment`", "keep one of the two")
+        what = "possible beside CELERY_RESULT_BACKEND under `environment`"
+        raise _wrong(where, app["results"], what, "keep one of the two")
     return app["results"]
 
 
@@ -563,7 +643,7 @@ def _extensions(app: dict, of: str) -> dict[str, str]:
     found = {}
     if app["beat"] and str(app["beat"]["scheduler"]).startswith("django_celery_beat."):
         found["django_celery_beat"] = f"scheduler of beat {of}"
-    if app["results"]:
+    if app["results"] == DJANGO:
         found["django_celery_results"] = f"results {of}"
     return found
 

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import secrets
@@ -21,8 +22,8 @@ import sys
 import tempfile
 import time
 
-from . import init, logs, paths
-from .apps import describe, shell_environment, supervisor_value
+from . import init, logs, paths, redis_places, redis_script
+from .apps import describe, environment, shell_environment, supervisor_value
 from .errors import DOWN, FAILED, USAGE, Failure
 from .locate import Server
 from .programs import DEAD, processes, tail
@@ -57,6 +58,7 @@ class Stack:
         self.config = os.path.join(self.folder, "supervisord.conf")
         self.environment = os.path.join(self.folder, "environment")
         described = _described(found, self.app, self.virtualenv, self.folder, beat_in_worker)
+        self.remarks = _mind_redis(described)
         self._runtime = _runtime(self.folder)
         listen = os.path.join(self._runtime, "supervisor.sock")
         self._supervisor = Supervisor(Server(f"unix://{listen}"))
@@ -288,6 +290,51 @@ def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bo
     return described
 
 
+# What follows from the project's settings is known only when they are loaded.
+_REDIS = """
+import json, sys
+from celery.app.utils import find_app
+app = find_app(sys.argv[1])
+print("\\ncelery" "host:", json.dumps({"backend": backend(app), "settings": in_settings(app)}))
+"""
+
+
+def _mind_redis(described: dict) -> list[str]:
+    """Have results that go to this machine's own Redis go to the stack's; says what else of the project uses that one.
+
+    The developer's own CELERY_RESULT_BACKEND stands. A project that does not load says why as its worker starts.
+    """
+    source = redis_script.__loader__.get_source(redis_script.__name__)
+    done = subprocess.run(
+        [f"{described['virtualenv']}/bin/python", "-c", source + _REDIS, described["app"]],
+        cwd=described["directory"],
+        env={key: value for key, value in os.environ.items() if key != "CELERY_RESULT_BACKEND"}
+        | described["environment"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    said = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.startswith("celeryhost: ")]
+    if done.returncode or not said:
+        return []
+    found = json.loads(said[-1])
+    if found["backend"] and "CELERY_RESULT_BACKEND" not in os.environ and _own(found["backend"]):
+        described["results_place"] = f"/{found['backend']['database']}"
+    return [
+        redis_places.shown(f"{place['name']} of Django's settings is {place['shown']}, this machine's own Redis")
+        for place in found["settings"]
+        if _own(place)
+    ]
+
+
+def _own(place: dict) -> bool:
+    """Whether a place is this machine's own Redis, or one whose name only Docker Compose knows."""
+    located = redis_places.located(place)
+    return located["here"] or located["unknown"]
+
+
 def _runtime(folder: str) -> str:
     """Where the socket goes: `folder`, or a short place when its path would be too long for one."""
     fits = len(os.fsencode(os.path.join(folder, "supervisor.sock"))) <= LONGEST_SOCKET
@@ -306,8 +353,11 @@ def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port:
     templates = os.path.join(paths.tree(), "templates")
     redis_password, web_password = secrets.token_hex(24), secrets.token_urlsafe(16)
     url = f"redis://:{redis_password}@127.0.0.1:{redis_port}/0"
-    publish = {"CELERY_BROKER_URL": url} | {
-        key: value for key, value in described["environment"].items() if key == "DJANGO_SETTINGS_MODULE"
+    whole = environment(described, {"environment": {}}, url)
+    publish = {
+        key: whole[key]
+        for key in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DJANGO_SETTINGS_MODULE")
+        if key in whole
     }
     return {
         "supervisord.conf": render(

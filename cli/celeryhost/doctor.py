@@ -48,6 +48,7 @@ CHECKS = (
     Check("broker", APP, messages.broker, "answers"),
     Check("results", APP, messages.results, "answers"),
     Check("database", APP, project.databases, "the project has none"),
+    Check("passwords", APP, project.redis, "nothing of Django's settings uses a Redis without its password"),
     Check("mysql", APP, project.mysql, "no MySQL, or its indexes take what the Django extensions need"),
     Check("worker", APP, messages.workers, "no worker on this host"),
     Check("queue", APP, messages.queues, "no queue"),

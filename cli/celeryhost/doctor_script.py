@@ -1,5 +1,5 @@
 """Tell what a project's Celery app is and sees. Runs in the project's own Python, beside task_script.py (see there) and
-mysql_script.py.
+mysql_script.py and redis_script.py.
 
 The request, besides `app`, `options` and `settings`:
 
@@ -20,7 +20,7 @@ import os
 import time
 from datetime import datetime, timezone
 
-from . import mysql_script
+from . import mysql_script, redis_script
 from .task_script import asked, brought_in, described, destination, load, one_line
 from .task_script import main as respond
 
@@ -346,7 +346,12 @@ def mysql(**_) -> dict:
     return {"too_long": mysql_script.too_long() if os.environ.get("DJANGO_SETTINGS_MODULE") else None}
 
 
-SECTIONS = (brought, databases, broker, results, limits, workers, queues, beat, django, mysql)
+def redis(app, **_) -> dict:
+    """Where Django's settings use a Redis without a password, see redis_script.py."""
+    return {"places": redis_script.in_settings(app)}
+
+
+SECTIONS = (brought, databases, broker, results, limits, workers, queues, beat, django, mysql, redis)
 
 
 def main() -> None:

@@ -57,6 +57,7 @@ def answer(request: dict) -> dict:
     """What happened to the task; raises Refusal."""
     app = load(request)
     reach_broker(app)
+    reach_results(app)
     end = time.monotonic() + request["timeout"]
     patience = request["timeout"] if request.get("starting") else min(REPLY_SECONDS, request["timeout"])
     workers = first_to_answer(app, patience)
@@ -124,6 +125,16 @@ def reach_broker(app) -> None:
             connection.ensure_connection(max_retries=1, interval_start=0.2)
         except Exception as error:
             raise Refusal("broker", f"{connection.as_uri()}: {one_line(error)}") from error
+
+
+def reach_results(app) -> None:
+    """Celery's own words for a backend that is not reached come minutes later, and name the broker."""
+    try:
+        if type(app.backend).__module__ == "celery.backends.redis":
+            app.backend.client.ping()
+    except Exception as error:
+        where = app.backend.as_uri() if hasattr(app.backend, "as_uri") else app.conf.result_backend
+        raise Refusal("backend", f"result backend {where}: {described(error)}") from error
 
 
 def asked(app, command: str, timeout: float, **how) -> dict:

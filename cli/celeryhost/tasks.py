@@ -28,7 +28,10 @@ MEANING = {
     "arguments": (USAGE, "give them as JSON: celeryhost run TASK 1 '\"text\"' '[2, 3]'"),
     "failed": (FAILED, "see the worker's log: celeryhost logs"),
     "timeout": (TIMEOUT, "wait longer with --timeout"),
-    "backend": (FAILED, "compare result_backend of the project and of the worker"),
+    "backend": (
+        FAILED,
+        "see what result_backend names; `results: redis` in celery_apps takes celeryhost's Redis, with its password",
+    ),
 }
 
 

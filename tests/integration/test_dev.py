@@ -222,6 +222,28 @@ def test_nothing_outlives_its_kill(project, dev):
     assert gone(stack.folder)
 
 
+def test_results_go_to_its_own_redis(project, dev):
+    """Not to the one that the machine may have where tutorials say, nor where no Redis can be."""
+    text = PROJECT["shop/settings.py"].replace("rpc://", "redis://localhost:1/3")
+    place = project(
+        **{
+            "shop/settings.py": text
+            + 'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://localhost:6379/1"}}\n'
+        }
+    )
+    stack = dev(place)
+    stack.wait_for(r"shop-worker .*ready\.")
+    assert (
+        "CACHES['default']['LOCATION'] of Django's settings is redis://localhost:6379/1, this machine's" in stack.said
+    )
+    assert task(stack, place, "add.delay(2, 3).get(timeout=20)") == "5\n"
+    assert re.search(
+        r"CELERY_RESULT_BACKEND=redis://:\w+@127.0.0.1:\d+/3\n", (stack.folder / "environment").read_text()
+    )
+    stack.interrupt()
+    assert stack.end() == OK
+
+
 def test_a_long_path(project, dev):
     place = project("x" * 100)
     stack = dev(place)

@@ -104,6 +104,15 @@ def shop(daemon, redis):
     return Shop(daemon, redis)
 
 
+def test_a_result_backend_that_refuses_is_named_and_not_the_broker(shop):
+    shop.program(BACKEND=f"redis://127.0.0.1:{shop.port}/1").start()
+    done = shop.run("shop.add", "2", "3")
+    assert done.returncode == errors.FAILED
+    assert f"result backend redis://127.0.0.1:{shop.port}/1: AuthenticationError" in done.stderr
+    assert "results: redis" in done.stderr
+    assert "must be restarted" not in done.stderr
+
+
 def test_a_task_gives_its_result(shop):
     shop.program().start()
     done = shop.run("shop.add", "2", "3")

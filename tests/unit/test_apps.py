@@ -20,7 +20,8 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    assert app.keys() == apps.APP.keys() | {"checkout", "source_kind", "key", "support", "extensions", "tools"}
+    made = {"checkout", "source_kind", "key", "support", "extensions", "tools", "results_place"}
+    assert app.keys() == apps.APP.keys() | made
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
         "/srv/mysite",
@@ -92,7 +93,7 @@ def test_the_django_extensions():
 
 
 def test_results_elsewhere():
-    refused({"name": "mysite", "results": "redis"}, "results of app mysite is 'redis'", "CELERY_RESULT_BACKEND")
+    refused({"name": "mysite", "results": "rpc"}, "results of app mysite is 'rpc'", "CELERY_RESULT_BACKEND")
     both = {"CELERY_RESULT_BACKEND": "rpc://"}
     refused({"name": "mysite", "results": "django", "environment": both}, "results of app mysite", "one of the two")
 

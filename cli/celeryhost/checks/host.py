@@ -6,7 +6,7 @@ import os
 from collections import namedtuple
 from shlex import split
 
-from .. import celery_command, conffile, doctor_script, locate, mysql_script, task_script, tasks
+from .. import celery_command, conffile, doctor_script, locate, mysql_script, redis_script, task_script, tasks
 from ..celery_command import option
 from ..errors import DENIED, UNKNOWN, Failure
 from ..programs import is_stream, near
@@ -80,7 +80,7 @@ class App:
             "at_most": AT_MOST if any("celeryhost_beat" in modules(part) for part in self.beats) else {},
             "beat": self._beat() if self.beats else None,
         }
-        scripts = (task_script, mysql_script, doctor_script)
+        scripts = (task_script, mysql_script, redis_script, doctor_script)
         return tasks.ask(part.read, request, PROBE_SECONDS + tasks.START_SECONDS, *scripts)
 
     @property

@@ -74,11 +74,15 @@ def results(host: Host, app: App):
         else:
             yield ok(app.name, "no result backend, and no task that would need one")
     elif found["refused"]:
+        locked = "Authentication required" in found["refused"]
         yield fail(
             app.name,
             found["refused"],
-            f"the result backend ({found['backend']}) cannot be read",
-            "manage.py migrate for a database; else correct result_backend",
+            f"the result backend ({found['backend']}) "
+            + ("asks for a password that its URL lacks" if locked else "cannot be read"),
+            "write results: redis in celery_apps, or give result_backend its password"
+            if locked
+            else "manage.py migrate for a database; else correct result_backend",
         )
     else:
         yield ok(app.name, f"{found['backend']} answers")

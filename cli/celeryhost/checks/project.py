@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
+from urllib.parse import urlsplit
 
-from .. import masking, mysql_script
+from .. import masking, mysql_script, redis_places, resp
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
@@ -205,6 +206,32 @@ def databases(host: Host, app: App):
             )
         elif entry["backend"] != "unknown":
             yield ok(app.name, f"{alias}: {entry['backend']}{'' if entry['file'] else ' answers'}")
+
+
+def redis(host: Host, app: App):
+    """A cache or a channel layer that this machine's Redis refuses; `celeryhost provision` names the same."""
+    for place in section(app, "redis")["places"]:
+        place = redis_places.located(place)
+        if not (place["here"] and _is_locked(place)):
+            continue
+        name, where = redis_places.shown(place["name"]), redis_places.shown(place["shown"])
+        yield warn(
+            app.name,
+            f"Authentication required: {name} of Django's settings is {where}",
+            "that Redis asks for a password, and it has none",
+            f"let it read a variable; in celery_apps: environment: {{REDIS_URL: {redis_places.variable(place)}}}",
+        )
+
+
+def _is_locked(place: dict) -> bool:
+    """Whether a Redis there asks for a password."""
+    try:
+        resp.ask(urlsplit(f"redis://{place['host']}:{place['port']}"), [("PING",)])
+    except resp.Refused as refusal:
+        return "NOAUTH" in str(refusal)
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def mysql(host: Host, app: App):

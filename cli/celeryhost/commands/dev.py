@@ -49,6 +49,8 @@ def _introduce(stack) -> None:
     click.echo(f"  page           {stack.web} (user {core.WEB_USER}, password in {here}/web.password)")
     click.echo(f"  other commands celeryhost -c {here}/supervisord.conf status")
     click.echo(f"  your server    set -a; . {here}/environment; set +a; python manage.py runserver")
+    for remark in stack.remarks:
+        click.echo(f"  mind           {remark}")
     sys.stdout.flush()
 
 

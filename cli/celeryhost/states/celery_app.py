@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 
+from .. import redis_places, redis_script
 from ..account import error as cause
 from ..account import inherited, last_line, named, run
 from ..apps import WORKER_SETTINGS
@@ -21,6 +22,7 @@ ARGUMENTS = {
     "app": {"type": "dict", "required": True, "no_log": False},
     "environment": {"type": "dict", "default": {}, "no_log": True},
     "environment_file": {"type": "path"},
+    "results": {"type": "bool", "default": True},
     "migrations": {"type": "bool", "default": False},
     "unmigrated": {"type": "bool", "default": False},
     "record": {"type": "path"},
@@ -67,9 +69,12 @@ try:
     versions = [metadata.version(name) for name in ("celery", "kombu")]
 except metadata.PackageNotFoundError:
     versions = None
+redis = {"backend": backend(app), "settings": in_settings(app)}
 found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue(), "versions": versions}
+found["redis"] = redis
 print("\\nceleryhost:", json.dumps(found))
 """
+SCRIPT = redis_script.__loader__.get_source(redis_script.__name__) + SCRIPT
 # Exceptions of a database, whose tables may come with the migrations.
 OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
 # How Python, django-environ, environs and python-decouple say that a variable is not set.
@@ -83,6 +88,7 @@ def bring(params, check):
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
     nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": [], "versions": None}
+    nothing["redis"] = ""
     if check and not os.access(python, os.X_OK):
         return nothing
     settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
@@ -115,6 +121,7 @@ def bring(params, check):
         "unsupported": unsupported,
         "pending": pending,
         "versions": found["versions"],
+        "redis": _located(found["redis"]),
     }
 
 
@@ -131,6 +138,8 @@ def _answer(app, python, question, params, check):
     Raises Failure when the app does not load, KeyError without the account, OSError without the Python.
     """
     environment = params["environment"] or variables(params["environment_file"])
+    if not params.get("results", True):  # what an earlier load has found is no answer to this one
+        environment.pop("CELERY_RESULT_BACKEND", None)
     recorded = check and params["record"] and not params["environment"]
     if recorded:
         account = named(app["user"])
@@ -172,6 +181,12 @@ def _fix(app, output):
     if name and (not unset["os"] or " os>" in output or "/os.py" in output):
         return f"write {name} under `environment` of app {app['name']} in celery_apps"
     return "mend it and provision again: no program has been touched, but one that starts now runs this code"
+
+
+def _located(found):
+    """The places of redis_script.py, each with what this machine makes of its host."""
+    backend, places = found["backend"], list(map(redis_places.located, found["settings"]))
+    return redis_places.packed({"backend": backend and redis_places.located(backend), "settings": places})
 
 
 def variables(path):

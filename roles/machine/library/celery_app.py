@@ -25,6 +25,12 @@ options:
   environment_file:
     description: Where they are when O(environment) is empty, a file of lines C(NAME='value').
     type: path
+  results:
+    description:
+      - Whether C(CELERY_RESULT_BACKEND) of O(environment_file) is the description's own. Else it is left out, for an
+        earlier load has found it.
+    type: bool
+    default: true
   migrations:
     description: Whether to ask for Django's pending migrations, too.
     type: bool
@@ -57,6 +63,7 @@ transport_options: {description: The project's own broker_transport_options., ty
 unsupported: {description: Our defaults among the settings that its Celery does not know., type: list}
 pending: {description: Migrations that are not applied., type: list}
 unknown: {description: C(true) where only the migrations that are still to come can tell., type: bool}
+redis: {description: "Where it uses a Redis without a password, packed (redis_places.py).", type: str}
 versions: {description: Of celery and kombu; none where the app does without redis., type: list}
 """
 

@@ -77,6 +77,17 @@ def a_task_comes_back():
 
 
 @fact
+def the_tutorials_work_unedited():
+    """Their results are in Redis, which asks for a password that they do not have."""
+    for log in Path("/var/log").glob("tutorial-*"):
+        name = log.name
+        assert run("celeryhost", "run", f"--app={name}", "notification.tasks.sum", "2", "4") == "6"
+        assert read(log / "beat.log").count("Sending due task") > 1, f"beat of {name} has not fired twice"
+        assert "AuthenticationError" not in read(log / "worker.log")
+        assert "FAIL" not in run("celeryhost", "doctor", name)
+
+
+@fact
 def redis_takes_the_password_and_nothing_else():
     assert "NOAUTH" in run("redis-cli", "ping")
     assert run("redis-cli", "ping", REDISCLI_AUTH=read("/etc/celeryhost/redis.password")) == "PONG"
