@@ -209,3 +209,9 @@ def test_without_a_user(read, root, tmp_path):
     )
     assert "user=" not in text
     assert "CELERY_BROKER_URL" not in text
+
+
+def test_a_percent_in_a_logs_name_which_supervisor_expands_twice(read, tmp_path):
+    (tmp_path / "50%").mkdir()
+    for program in read({"logs": f"{tmp_path}/50%"}).values():
+        assert program.stdout_logfile.startswith(f"{tmp_path}/50%/")
