@@ -251,6 +251,34 @@ def cut_disk(seconds: float, cuts: int):
     return run
 
 
+def on_small_disk(fault, tasks: int, seconds: float):
+    """The run of a row: see `measure`; Redis has its data on a disk of 8 MB."""
+
+    def run(side: str) -> Result:
+        with contextlib.ExitStack() as undo:
+            stack = Stack(side)
+            undo.push(stack)
+            small = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", stack.folder / "redis"]
+            subprocess.run(small, check=True, timeout=READY)
+            undo.callback(_unmount, stack)
+            stack.start_redis()
+            stack.start_supervisord()
+            return measure(stack, fault, tasks, seconds)
+
+    return run
+
+
+def fill_disk(stack: Stack) -> float:
+    """Nothing more can be written for 20 s."""
+    filler = stack.folder / "redis" / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    time.sleep(20)
+    filler.unlink()
+    return time.time()
+
+
 @contextlib.contextmanager
 def _on_disk(side: str):
     """The Redis of a Stack on a disk of its own, and that disk; nothing else is started."""
@@ -295,6 +323,7 @@ LONG = [
     Row("Redis restarted", under_load(end_redis(signal.SIGTERM), 200, 0.5)),
     Row("SIGKILL of Redis", under_load(end_redis(signal.SIGKILL), 200, 0.5)),
     Row("Redis away for 60 s", under_load(end_redis(signal.SIGTERM, 60), 200, 0.5)),
+    Row("Redis's disk full for 20 s", on_small_disk(fill_disk, 40, 2)),
     Row("out of file descriptors", under_load(take_descriptors, 20, 5, "pid")),
     Row("beat killed", beat_row(kill_beat, 20)),
     Row("beat killed, its schedule file corrupt", beat_row(break_schedule, 20)),

@@ -43,6 +43,7 @@ EXAMPLES = r"""
 RETURN = r"""
 running: {description: Whether a Redis answers., type: bool}
 locked: {description: Whether it refuses the passwords known here., type: bool}
+misconf: {description: Why it refuses to write, empty when it does not., type: str}
 version: {description: Its version., type: str}
 shared: {description: "Whether it is other people's: here before, with a password, data or clients.", type: bool}
 empty: {description: Whether there are neither a running server nor data on disk., type: bool}
