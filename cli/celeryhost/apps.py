@@ -23,7 +23,7 @@ WORKER = {
     "queues": [],  # none: Celery's default queue
     "loglevel": "INFO",
     "prefetch_multiplier": 1,
-    "max_tasks_per_child": 1000,  # 0: no limit
+    "max_tasks_per_child": 10_000,  # 0: no limit; 1000 tasks that do nothing take two seconds
     "max_memory_per_child": 300_000,  # KiB, Celery's unit; 0: no limit
     "time_limit": None,  # seconds; None: the project's own, or no limit
     "stopwaitsecs": None,  # None: time_limit + 30, or 300: longer than the longest task

@@ -146,7 +146,7 @@ def test_several_workers(read):
     first, second = programs["mysite-worker"], programs["mysite-worker-big"]
     assert option(first, "-Q") == "celery,slow"
     assert "--concurrency=3" in words(first)
-    assert "--max-tasks-per-child=1000" in words(first)
+    assert "--max-tasks-per-child=10000" in words(first)
     assert option(second, "-n") == "mysite-worker-big@%h"
     assert "--time-limit=7200" in words(second)
     assert second.stopwaitsecs == 7230
