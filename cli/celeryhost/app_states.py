@@ -99,6 +99,7 @@ def comparison(
             {
                 "path": app["virtualenv"],
                 "directory": app["directory"],
+                "top": app["checkout"],
                 "owner": app["user"],
                 "python": app["python"],
                 "system_site_packages": app["system_site_packages"],

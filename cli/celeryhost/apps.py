@@ -70,9 +70,9 @@ APP = {
     "directory": None,  # where the code is
     "subfolder": None,  # of the code: where manage.py is; None: at its top
     "virtualenv": None,
-    "python": "/usr/bin/python3",  # makes the virtual environment
+    "python": "/usr/bin/python3",  # makes the virtual environment; or a version, such as "3.12"
     "system_site_packages": False,
-    "requirements": None,  # None: requirements.txt if there is one; False: the virtual environment is not ours
+    "requirements": None,  # None: what requirements.declared finds; False: the virtual environment is not ours
     "packages": [],  # of apt
     "user": None,
     "broker_database": 0,  # number of Redis's database: apps that share one take each other's tasks
@@ -196,7 +196,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["virtualenv"] = _path(app["virtualenv"] or app["checkout"] + "/venv", f"virtualenv {of}")
     if f"{app['directory']}/".startswith(f"{app['virtualenv']}/"):
         raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
-    app["python"] = _path(app["python"], f"python {of}")
+    app["python"] = _python(app["python"], f"python {of}")
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
@@ -805,6 +805,13 @@ def _requirements(value, where: str) -> list[str] | bool | None:
     if not isinstance(files, list) or not files:
         raise _wrong(where, value, "a file, a list of files, or false", "write requirements: requirements.txt")
     return [_text(file, where) for file in files]
+
+
+def _python(value, where: str) -> str:
+    """A path, or a version, in quotes: 3.10 is 3.1 to YAML."""
+    if isinstance(value, (int, float)):
+        raise _wrong(where, value, "text", 'write it in quotes: python: "3.12"')
+    return value if re.fullmatch(r"3\.\d{1,2}(\.\d+)?", str(value)) else _path(value, where)
 
 
 def _environment(variables: dict, where: str) -> dict[str, str]:

@@ -46,7 +46,7 @@ def app_problems(app: dict) -> list[str]:
             f"directory of app {name} is {app['checkout']!r}, which has files and is no git checkout; "
             "move them away, or leave `source` out to use them"
         )
-    if not os.access(app["python"], os.X_OK):
+    if "/" in app["python"] and not os.access(app["python"], os.X_OK):
         problems.append(f"python of app {name} is {app['python']!r}, which is not there; name one that is")
     return problems + virtualenv_problems(app)
 
@@ -60,7 +60,16 @@ def virtualenv_problems(app: dict) -> list[str]:
             f"{where}, which has no bin/celery; name the folder above bin/celery, or leave `requirements: false` out "
             "and Celery is installed there"
         ]
-    begun = {"bin", "include", "lib", "lib64", ".tmp"}  # as far as a killed run may have come
+    begun = {
+        "bin",
+        "include",
+        "lib",
+        "lib64",
+        ".tmp",
+        ".lock",
+        ".gitignore",
+        "CACHEDIR.TAG",
+    }  # as far as a killed run may have come
     if os.path.isdir(path) and not os.path.exists(f"{path}/pyvenv.cfg") and set(os.listdir(path)) - begun:
         return [f"{where}, which is there and is no virtual environment; name another folder"]
     return []
@@ -135,7 +144,8 @@ def _has_files(app: dict, folder: str) -> bool:
     """Whether something is there that neither an earlier run nor git has put there."""
     if not os.path.isdir(folder) or os.path.isdir(f"{folder}/.git"):
         return False
-    return bool(set(os.listdir(folder)) - {os.path.relpath(app["virtualenv"], folder).partition("/")[0]})
+    own = os.path.relpath(app["virtualenv"], folder).partition("/")[0]
+    return any(name != own and not name.startswith(f"{own}.") for name in os.listdir(folder))
 
 
 def _owner(path: str) -> int | None:

@@ -1,16 +1,13 @@
-"""What is in a virtual environment: the one that runs the tests, and new ones."""
+"""What is in a virtual environment, and what is said when one cannot be made."""
 
 from __future__ import annotations
 
 import getpass
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from celeryhost.errors import Failure
-from celeryhost.states import project_virtualenv
-from celeryhost.states.project_virtualenv import ARGUMENTS, Environment, bring
+from celeryhost.states.project_virtualenv import ARGUMENTS, bring, explained, last, python_problem
 
 
 @pytest.fixture
@@ -37,42 +34,51 @@ def test_a_tool_that_our_environment_lacks(look):
     assert asked["revision"] == plain["revision"], "no program restarts for it"
 
 
-@pytest.fixture
-def make(tmp_path):
-    """The path of a new environment."""
+GCC = """error: Failed to build `psycopg2==2.9.9`
+  cause: The build backend returned an error
+         error: [Errno 2] No such file or directory: 'gcc'
+"""
+PG_CONFIG = """  error: subprocess-exited-with-error
+  Error: pg_config executable not found.
+ERROR: Failed building wheel for psycopg2
+ERROR: Failed to build installable wheels for some pyproject.toml based projects (psycopg2)
+"""
+METADATA = """  error: subprocess-exited-with-error
+      AttributeError: module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?
+error: metadata-generation-failed
 
-    def make(name="made"):
-        params = {"path": str(tmp_path / name), "directory": str(tmp_path), "owner": getpass.getuser()}
-        Environment(params | {"python": sys.executable, "system_site_packages": False}).make(clear=False)
-        return Path(params["path"])
+x Encountered error while generating package metadata.
+╰─> numpy
 
-    return make
-
-
-def installed(environment):
-    return said(environment / "bin/pip", "--disable-pip-version-check", "list", "--format=freeze")
-
-
-def said(*command):
-    return subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
-
-
-def test_a_new_one_has_what_ensurepip_brings(make, tmp_path):
-    made, usual = make(), tmp_path / "usual"
-    said(sys.executable, "-m", "venv", usual)
-    assert installed(made) == installed(usual)
-    names = {entry.name for entry in (usual / "bin").iterdir()} - {entry.name for entry in (made / "bin").iterdir()}
-    assert names <= {f"pip{sys.version_info[0]}.{sys.version_info[1]}"}
-    assert said(made / "bin/pip3", "--version") == said(made / "bin/pip", "--version")
+note: This is an issue with the package mentioned above, not with pip.
+hint: See above for details.
+"""
 
 
-def test_pip_can_remove_all_that_is_in_a_new_one(make):
-    made = make()
-    names = [line.partition("==")[0] for line in installed(made).split()]
-    said(made / "bin/python", "-m", "pip", "uninstall", "-q", "-y", *names)
-    assert list(made.glob("lib/python3*/site-packages/*")) == []
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (GCC, "write packages: [gcc, python3-dev, libpq-dev], or take Debian's build (packages: [python3-psycopg2]"),
+        (PG_CONFIG, "write packages: [gcc, python3-dev, libpq-dev], or take Debian's build"),
+        (METADATA, "numpy in requirements has no wheel for this machine and its Python, and cannot be built from its"),
+        (METADATA, "AttributeError: module 'pkgutil' has no attribute 'ImpImporter'"),
+        (
+            "error: Failed to build `bad @ file:///x`\n  SyntaxError: invalid syntax\n",
+            "SyntaxError: invalid syntax; take",
+        ),
+        ("error: Git operation failed\n  cause: Git executable not found. Ensure it is", "packages: [git, ca-cert"),
+    ],
+)
+def test_why_a_package_cannot_be_built(output, said):
+    assert said in explained(output, "")
 
 
-def test_wheels_that_are_not_where_they_should_be(make, monkeypatch):
-    monkeypatch.setattr(project_virtualenv, "UNPACK", project_virtualenv.UNPACK.replace("-*-py3", "-0-py3"))
-    assert installed(make()).startswith("pip==")
+def test_the_cause_that_uv_names():
+    output = "error: Failed to download `foo`\n  cause: Request failed\n  cause: Connection refused (os error 111)\n"
+    assert last(output) == "Failed to download `foo`: Request failed: Connection refused (os error 111)"
+
+
+def test_a_python_that_the_project_is_not_for():
+    assert python_problem("3.12", ">=3.12") == ""
+    assert python_problem("/usr/bin/no-such-python", ">=3.12") == ""
+    assert "the project is for Python >=3.12 (requires-python), and 3.11 is 3.11" in python_problem("3.11", ">=3.12")

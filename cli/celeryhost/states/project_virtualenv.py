@@ -1,4 +1,8 @@
-"""A project's virtual environment: made, filled and mended only when something asks for it."""
+"""A project's virtual environment: made when something asks for another one, beside the one that programs run from.
+
+What is there is never changed, so that whatever fails (an index, a wheel's host, a compiler, the power) leaves it as it
+was: environment.py has how a new one takes its place.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,20 @@ import json
 import os
 import pwd
 import re
-import shutil
 
-from ..account import run
+from .. import requirements
+from ..account import converse, named, run
 from ..errors import Failure
+from . import installer
+from .environment import Place, stamp
+from .installer import Broken
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
     "directory": {"type": "path", "required": True},
+    "top": {"type": "path"},
     "owner": {"type": "str", "required": True},
-    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "python": {"type": "str", "default": "/usr/bin/python3"},
     "system_site_packages": {"type": "bool", "default": False},
     "requirements": {"type": "list", "elements": "str"},
     "extensions": {"type": "list", "elements": "str", "default": []},
@@ -27,61 +35,69 @@ ARGUMENTS = {
     "versions": {"type": "list", "elements": "str"},
 }
 
-STAMP = ".celeryhost.json"
 LOCK = "/run/celeryhost-pip.lock"
+SECONDS = 20  # that reading a project's requirements may take
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu<5.7")
 COMPILER = re.compile(
-    r"error: (?:command '[^']*(?:gcc|cc|clang)[^']*'|.*[Cc]ompiler)|Unable to find .*compiler|pg_config"
+    r"(?:No such file or directory: |command |Unable to find )['\"]?[^'\"\n]*(?:gcc|g\+\+|cc|cargo|rustc|cmake)\b"
+    r"|[Cc]ompiler[^\n]*(?:not found|missing|cannot)|linker `cc` not found|Rust toolchain|(?:pg|mysql|mariadb)_config"
+    r"|pkg-config[^\n]*(?:not found|exit)|fatal error: [\w./]+\.h: No such file"
 )
 UNBUILT = re.compile(
-    r"Failed (?:building wheel for|to build) (?:installable wheels for some pyproject.toml based projects \()?([\w.-]+)"
+    r"Failed to (?:download and )?build `([\w.-]+?)(?:(?:==| @ )[^`]*)?`"
+    r"|Failed (?:building wheel for|to build) (?:installable wheels for some [\w.]+ based projects \()?([\w.-]+)"
+    r"|(?:Encountered error while generating package metadata|metadata-generation-failed)[^╰]*╰─> ([\w.-]+)"
 )
-# What ensurepip brings, without the 2 s on a server, 14 on a board, in which it compiles that on one processor: such a
-# wheel is installed by unpacking it (https://packaging.python.org/en/latest/specifications/binary-distribution-format/).
-UNPACK = """
-import ensurepip, glob, os, sys, sysconfig, zipfile
-wheels = sysconfig.get_config_var("WHEEL_PKG_DIR") or os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-for name in ["pip", "setuptools"] if sys.version_info < (3, 12) else ["pip"]:
-    (wheel,) = glob.glob(os.path.join(wheels, name + "-*-py3-none-any.whl"))
-    zipfile.ZipFile(wheel).extractall(sysconfig.get_path("purelib"))
-from pip._vendor.distlib.scripts import ScriptMaker
-maker = ScriptMaker(None, sysconfig.get_path("scripts"))
-maker.variants = {"", "X"}
-maker.make("pip = pip._internal.cli.main:main")
-"""
-
-
-def stamp(path):
-    """The `revision` that a virtual environment was last filled for; None where that is not known."""
-    try:
-        with open(os.path.join(path, STAMP), encoding="utf-8") as file:
-            return json.load(file).get("revision")
-    except (OSError, ValueError):
-        return None
+# What compiling needs from Debian beside gcc and python3-dev.
+HEADERS = {
+    "psycopg2": "libpq-dev",
+    "psycopg": "libpq-dev",
+    "psycopg-c": "libpq-dev",
+    "mysqlclient": "default-libmysqlclient-dev, pkg-config",
+    "pillow": "libjpeg-dev, zlib1g-dev",
+    "lxml": "libxml2-dev, libxslt1-dev",
+    "cffi": "libffi-dev",
+    "cryptography": "libssl-dev, cargo, pkg-config",
+    "python-ldap": "libldap-dev, libsasl2-dev",
+    "pycurl": "libcurl4-openssl-dev, libssl-dev",
+    "xmlsec": "libxmlsec1-dev, pkg-config",
+}
 
 
 def too_old(version):
     return bool(version) and tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS
 
 
-def texts(directory, files, seen):
-    """The text of each file of requirements and of those it includes (-r, -c), by path."""
-    for name in files:
-        path = os.path.join(directory, name)
-        if path in seen:
-            continue
-        try:
-            with open(path, encoding="utf-8") as file:
-                seen[path] = file.read()
-        except OSError as error:
-            raise Failure(
-                f"requirements: {path}: {error.strerror}; name a file in {directory}, or leave the key out"
-            ) from None
-        included = re.findall(r"^\s*(?:-[rc]|--requirement|--constraint)[ =]*(\S+)", seen[path], re.MULTILINE)
-        texts(os.path.dirname(path), [name for name in included if "://" not in name], seen)
-    return seen
+def declared(owner, directory, top, files):
+    """As requirements.declared, which `owner` runs: root reads no file that an app names."""
+    question = json.dumps({"directory": directory, "top": top or directory, "named": files}).encode()
+    try:
+        code, said, why = converse(
+            ["/usr/bin/python3", "-IS", "-c", requirements.__loader__.get_source(requirements.__name__)],
+            named(owner),
+            question,
+            SECONDS,
+            limit=requirements.MOST * requirements.LARGEST,
+        )
+        found = json.loads(said) if code == 0 else {"problem": f"requirements: {directory}: {why.decode()[-200:]}"}
+    except TimeoutError as error:
+        found = {"problem": f"requirements: {directory}: reading them was {error}"}
+    if problem := found.get("problem"):
+        raise Failure(problem)
+    return found
+
+
+def python_problem(python, wanted):
+    """Why a project for the Pythons `wanted` does not run on this one; "" where it does, or where that is not known."""
+    found = re.fullmatch(r"(?:.*/python)?(\d+)\.(\d+)(?:\.\d+)?", os.path.realpath(python) if "/" in python else python)
+    if not wanted or not found or requirements.fits((int(found[1]), int(found[2])), wanted):
+        return ""
+    return (
+        f"the project is for Python {wanted} (requires-python), and {python} is {found[1]}.{found[2]}; "
+        'name another, such as python: "3.12", which uv brings where the host has none, or a path'
+    )
 
 
 class Environment:
@@ -91,94 +107,78 @@ class Environment:
         self.python = os.path.join(self.path, "bin", "python")
         self.owner = params["owner"]
 
-    def run(self, *command):
-        """(code, output) of `command` as the owner."""
-        environment = {
-            "MAKEFLAGS": "-j1",
-            "PIP_NO_INPUT": "1",
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "TMPDIR": os.path.join(self.path, ".tmp"),
-        }
-        return run(self.owner, *command, cwd=self.params["directory"], environment=environment)
-
-    def versions(self):
+    def versions(self, path=None):
         """Versions of celery and kombu in it; None when it does not work."""
+        python = os.path.join(path or self.path, "bin", "python")
         script = (
             "import json; from importlib.metadata import version;"
             "import celery, kombu, redis;"
             "print(json.dumps([version('celery'), version('kombu')]))"
         )
-        if not os.access(self.python, os.X_OK) or not os.path.isdir(self.params["directory"]):
+        if not os.access(python, os.X_OK) or not os.path.isdir(self.params["directory"]):
             return None
-        code, output = self.run(self.python, "-c", script)
+        code, output = run(self.owner, python, "-c", script, cwd=self.params["directory"])
         return json.loads(output.splitlines()[-1]) if code == 0 else None
 
     def lacking(self, names):
         """Names of the requirements `names` that are not in it, in whatever version."""
         script = "import sys; from importlib.metadata import version; version(sys.argv[1])"
         plain = (re.match(r"[\w.-]+", name)[0] for name in names)
-        return [name for name in plain if self.run(self.python, "-c", script, name)[0]]
+        where = self.params["directory"]
+        return [name for name in plain if run(self.owner, self.python, "-c", script, name, cwd=where)[0]]
 
-    def make(self, clear):
-        """Make the environment itself, as the owner, in a folder that only root may be able to make."""
-        account = pwd.getpwnam(self.owner)
-        if not os.path.isdir(self.path):
-            os.makedirs(self.path, 0o755)
-            os.chown(self.path, account.pw_uid, account.pw_gid)
-        self.clean()
-        options = ["--clear"] if clear else []
-        options += ["--system-site-packages"] if self.params["system_site_packages"] else []
-        code, output = self.run(self.params["python"], "-m", "venv", "--without-pip", *options, self.path)
-        if code == 0 and self.run(self.python, "-c", UNPACK)[0]:
-            code, output = self.run(self.python, "-m", "ensurepip", "--upgrade", "--default-pip")
-        if code:
-            raise Failure(f"virtualenv {self.path} cannot be made with {self.params['python']}: {last(output)}")
-
-    def clean(self):
-        temporary = os.path.join(self.path, ".tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        if self.run("mkdir", temporary)[0]:
-            raise Failure(f"virtualenv {self.path} is not {self.owner}'s; chown -R {self.owner} {self.path}")
-
-    def fill(self, requirements, revision, redis):
-        """Install with pip; return `versions`. The stamp goes first and comes last, so that a killed run is seen."""
-        stamp = os.path.join(self.path, STAMP)
-        if os.path.lexists(stamp):
-            os.unlink(stamp)
-        pip = [self.python, "-m", "pip", "install", "--no-cache-dir", "--prefer-binary", "--retries=5", "--timeout=60"]
-        # pip would compile all, on one processor; Python compiles what is imported, a third of it, when it is.
-        pip += ["--progress-bar=off", "--no-compile"]
-        fresh = False
-        if not os.access(self.python, os.X_OK) or self.run(self.python, "-m", "pip", "--version")[0]:
-            self.make(clear=True)
-            fresh = True
-        self.clean()
-        code, output = self.run(*pip, *requirements)
-        if code > 0 and not fresh and not explained(output, redis):
-            self.make(clear=True)
-            self.clean()
-            code, output = self.run(*pip, *requirements)
-        shutil.rmtree(os.path.join(self.path, ".tmp"), ignore_errors=True)
-        if code < 0:
-            raise Failure(
-                f"pip was killed by signal {-code}, 9 often for want of memory: add swap or stop something, run again"
-            )
-        if code:
-            raise Failure(explained(output, redis) or f"pip: {last(output)}")
-        versions = self.versions()
+    def fill(self, found, ours, revision):
+        """Make a new one, see that it works, and only then have it take the place of the other; return `versions`."""
+        redis, place = self.params["redis_version"], Place(self.path, self.owner)
+        path = place.new(revision)
+        program = installer.fetch_uv()
+        where = (self.owner, self.params["directory"], place.cache)
+        tool = installer.Uv(program, *where) if program else installer.Pip(*where)
+        try:
+            tool.make(path, self.params["python"], self.params["system_site_packages"])
+            self._install(tool, path, found, ours)
+        except Broken as broken:
+            place.remove(path)
+            if broken.code < 0:
+                raise Failure(
+                    f"the installer was killed by signal {-broken.code}, 9 often for want of memory: "
+                    "add swap or stop something, run again"
+                ) from None
+            raise Failure(explained(broken.output, redis) or last(broken.output)) from None
+        versions = self.versions(path)
         if not versions:
-            raise Failure(
-                f"pip is done, but celery cannot be imported in {self.path}: remove that folder and run again"
-            )
-        code, output = self.run("sh", "-c", 'printf %s "$1" >"$2"', "sh", json.dumps({"revision": revision}), stamp)
-        if code:
-            raise Failure(f"{stamp}: {last(output)}")
+            place.remove(path)
+            raise Failure(f"all is installed, but celery and redis cannot be imported in {path}; run again")
+        place.switch(path)
         return versions
+
+    def _install(self, tool, path, found, ours):
+        named = [word for file in found["files"] for word in ("-r", file)]
+        if found["kind"] in ("", "requirements") and not found["hashed"]:
+            return tool.install(path, [*named, *ours])
+        if found["kind"] == "requirements":
+            tool.install(path, named)
+        elif found["kind"] == "pyproject":
+            return tool.install(path, [*named, *ours]) if tool.reads_pyproject else tool.locked(path, found)
+        else:
+            tool.locked(path, found)
+        # Ours come apart: they have no hashes, and change nothing of what is locked.
+        kept = [line for line in tool.frozen(path).splitlines() if re.match(r"[\w.-]+==", line)]
+        tool.write(limits := f"{tool.cache}/tmp/locked.txt", "\n".join(kept))
+        try:
+            return tool.install(path, [*ours, "-c", limits])
+        except Broken as broken:
+            names = " ".join(os.path.basename(file) for file in found["files"])
+            raise Failure(
+                f"{names} locks what celeryhost's {' '.join(ours)} does not go with: {last(broken.output)}",
+                fix="add them to the project, and lock it again",
+            ) from None
 
 
 def explained(output, redis):
-    """What pip's `output` means, for the failures that a second try would not mend; "" for any other."""
-    if "ResolutionImpossible" in output and too_old(redis):
+    """What an installer's `output` means, in one line with the way out; "" where it says that itself."""
+    unsolved = "ResolutionImpossible" in output or "No solution found" in output
+    if unsolved and too_old(redis) and re.search(r"celery|kombu", output):
         return (
             f"requirements ask for a Celery that does not run on Redis {redis} (5.7 needs 6.2); "
             "allow celery<5.7 and kombu<5.7 there, or use a newer Redis"
@@ -186,54 +186,79 @@ def explained(output, redis):
     if "ResolutionImpossible" in output:
         return "requirements contradict each other: " + " ".join(re.findall(r"^ {4}(.+)$", output, re.MULTILINE)[:4])
     if "No space left on device" in output:
-        return "pip: no space left on device; free some and run again"
+        return "no space left on device; free some and run again"
+    if re.search(r"Git executable not found|Cannot find command 'git'", output):
+        return "a requirement comes from git, which is not there; write packages: [git, ca-certificates]"
+    found = UNBUILT.search(output)
+    return unbuilt(next(filter(None, found.groups())), output) if found else ""
+
+
+def unbuilt(name, output):
+    """Why a package that has no wheel for this machine could not be built from its source."""
+    said = f"{name} in requirements has no wheel for this machine and its Python"
     if COMPILER.search(output):
-        name = (UNBUILT.search(output) or [None, "a package"])[1]
+        plain = name.lower().removesuffix("-binary").replace("_", "-")
+        packages = ", ".join(filter(None, ["gcc", "python3-dev", HEADERS.get(plain)]))
         return (
-            f"{name} in requirements has no wheel for this machine and there is no compiler; take Debian's build "
-            f"(packages: [python3-{name.removesuffix('-binary')}], system_site_packages: true) or one with a wheel"
+            f"{said}, and there is nothing to build it with; write packages: [{packages}], or take Debian's build "
+            f"(packages: [python3-{plain}], system_site_packages: true) or a release with a wheel"
         )
-    if "No matching distribution found" in output:
-        return last(output)
-    return ""
+    if offline := re.search(r"(?:error sending request for url \((\S+)\)|fatal: unable to access '(\S+?)')", output):
+        return (
+            f"{name} in requirements cannot be fetched from {offline[1] or offline[2]}; see that it answers, run again"
+        )
+    errors = re.findall(r"^[ │]*((?:[\w.]+(?:Error|Exception)): .+)$", output, re.MULTILINE)
+    errors = errors or re.findall(r"^[ │]*(error: .+)$", output, re.MULTILINE)
+    cause = errors[-1].strip() if errors else "its build fails"
+    return f'{said}, and cannot be built from its source: {cause}; take another release of it, or python: "3.12"'
 
 
 def last(output):
-    lines = [line for line in output.splitlines() if line.strip() and not line.startswith(("[notice]", "WARNING"))]
+    """The cause that an installer names: the first `error:` of uv with its first cause, pip's last ERROR."""
+    lines = [
+        line.strip() for line in output.splitlines() if line.strip() and not line.startswith(("[notice]", "WARNING"))
+    ]
+    for number, line in enumerate(lines):
+        if line.startswith("error: "):
+            causes = [text.removeprefix("cause: ") for text in lines[number + 1 :] if text.startswith("cause: ")]
+            shown = [causes[0], *causes[1:][-1:]] if causes else []
+            return ": ".join([line.removeprefix("error: "), *shown])
     return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no output")
 
 
 def bring(params, check):
     if check or not params["managed"]:
         return _bring(params, check)
-    # One pip at a time: several fill a board's memory, and one that a killed run has begun may still be at work.
-    with open(LOCK, "a", encoding="ascii") as lock:
+    # One at a time: several fill a board's memory, and one that a killed run has begun may still be at work.
+    with open(LOCK, "a", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _bring(params, check)
 
 
 def _bring(params, check):
     environment = Environment(params)
-    directory, files, redis = params["directory"], params["requirements"], params["redis_version"]
-    if files is None:
-        files = ["requirements.txt"] if os.path.isfile(os.path.join(directory, "requirements.txt")) else []
-    missing = check and not os.path.isdir(directory)
-    seen = {} if missing else texts(directory, files, {})
-    celery = list(OLDER_CELERY) if too_old(redis) else ["celery[redis]"]
-    celery += params["extensions"]
-    python = os.path.realpath(params["python"])
-    wanted = [seen, celery, python, params["system_site_packages"]]
-    revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+    directory, redis = params["directory"], params["redis_version"]
     try:
         pwd.getpwnam(environment.owner)
-        versions = params["versions"] or environment.versions()
+        account = True
     except KeyError:
-        versions = None
+        account = False
+    unknown = check and not (account and os.path.isdir(directory))
+    found = {"kind": "", "files": [], "texts": {}, "python": "", "hashed": False}
+    if params["managed"] and not unknown:
+        found = declared(environment.owner, directory, params.get("top"), params["requirements"])
+        if problem := python_problem(params["python"], found["python"]):
+            raise Failure(problem)
+    celery = list(OLDER_CELERY) if too_old(redis) else ["celery[redis]"]
+    celery += params["extensions"]
+    python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
+    wanted = [found["texts"], celery, python, params["system_site_packages"]]
+    revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+    versions = (params["versions"] or environment.versions()) if account else None
     lacking = environment.lacking(params["tools"]) if versions else []
     changed = params["managed"] and (not versions or stamp(environment.path) != revision or bool(lacking))
     if changed and not check:
-        names = [word for name in files for word in ("-r", os.path.join(directory, name))]
-        versions = environment.fill([*names, *celery, *params["tools"]], revision, redis)
+        versions = environment.fill(found, [*celery, *params["tools"]], revision)
     if not versions and not params["managed"]:
         raise Failure(
             f"virtualenv {environment.path} holds no working celery[redis]; "
@@ -249,7 +274,10 @@ def _bring(params, check):
             f"Celery {versions[0]} with kombu {versions[1]} in {environment.path} does not run on Redis {redis}; "
             "install celery<5.7 and kombu<5.7 there, or use Redis 6.2 or later"
         )
-    after = "".join(f"{line}\n" for text in seen.values() for line in [*text.splitlines(), *celery])
+    shown = [
+        line for path in found["files"] if found["kind"] == "requirements" for line in found["texts"][path].splitlines()
+    ]
+    after = "".join(f"{line}\n" for line in [*(shown or found["files"]), *celery])
     return {
         "changed": changed,
         "pending": changed,

@@ -10,33 +10,36 @@ DOCUMENTATION = r"""
 module: project_virtualenv
 short_description: Have a virtual environment with a project's requirements and Celery
 description:
-  - pip runs only when the requirements, the Python or the Celery that Redis allows have changed, or when an earlier run
-    was killed half way. An environment that pip cannot mend is made anew, once.
-  - Everything is done as O(owner), without pip's cache and with temporary files beside the environment, since /tmp may
-    be in memory.
+  - A new one is made only when the requirements, the Python or the Celery that Redis allows have changed, or when the
+    one that is there does not work. It is made beside the other, and takes its place when all is installed.
+  - uv does it, which root's pip brings from the configured index; where there is none, pip does. Either runs as
+    O(owner), with temporary files beside the environment, since /tmp may be in memory.
 options:
   path:
     description: The virtual environment.
     type: path
     required: true
   directory:
-    description: The project's folder, where pip runs.
+    description: The project's folder, that of C(manage.py).
     type: path
     required: true
+  top:
+    description: The top of the code, where requirements are looked for when O(directory) has none.
+    type: path
   owner:
     description: Whose it is.
     type: str
     required: true
   python:
-    description: The Python that makes it.
-    type: path
+    description: The Python that makes it, a path or a version.
+    type: str
     default: /usr/bin/python3
   system_site_packages:
     description: Whether Debian's Python packages are seen in it.
     type: bool
     default: false
   requirements:
-    description: Files of requirements; without it C(requirements.txt) if there is one.
+    description: Files of requirements, or a lock file; without it those that are found.
     type: list
     elements: str
   extensions:

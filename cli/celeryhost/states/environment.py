@@ -1,0 +1,127 @@
+"""Where a virtual environment lies: a link to a folder beside it, so that a new one is switched to in one step.
+
+/srv/mysite/venv is a link to venv.REVISION.N. A folder is changed only until the link names it; a process that runs
+keeps the one that it began in, and what breaks off leaves the link as it was. venv.cache is uv's: what two
+environments share lies on the disk once.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import re
+
+from ..account import last_line, run
+from ..errors import Failure
+
+SWITCH = """
+import ctypes, os, sys
+path, target = sys.argv[1:]
+new = path + ".link"
+os.symlink(target, new)
+if os.path.isdir(path) and not os.path.islink(path):
+    try:
+        failed = ctypes.CDLL(None).renameat2(-100, new.encode(), -100, path.encode(), 2)  # RENAME_EXCHANGE
+    except AttributeError:
+        failed = True
+    if failed:
+        os.rename(path, path + ".before")
+        os.rename(new, path)
+    else:
+        os.rename(new, path + ".before")
+else:
+    os.replace(new, path)
+"""
+
+
+def stamp(path: str) -> str | None:
+    """The `revision` of the virtual environment at `path`; None where that is not known."""
+    try:
+        found = re.fullmatch(r".*\.([0-9a-f]{12})\.\d+", os.readlink(path))
+    except OSError:
+        return None
+    return found and found[1]
+
+
+class Place:
+    """The folder of the environments of `path`, all of which belong to `owner`."""
+
+    def __init__(self, path: str, owner: str):
+        self.path, self.owner = path, owner
+        self.cache = f"{path}.cache"
+
+    def new(self, revision: str) -> str:
+        """The path of a new environment, an empty folder; what earlier runs have left is taken away."""
+        self._prune()
+        number = 1
+        while os.path.lexists(path := f"{self.path}.{revision}.{number}"):
+            number += 1
+        self._folder(path)
+        self._folder(self.cache)
+        self._folder(f"{self.cache}/tmp")
+        return path
+
+    def switch(self, path: str) -> None:
+        """Have the link name `path`, from one moment to the next."""
+        self._as(self._keeper(), "/usr/bin/python3", "-IS", "-c", SWITCH, self.path, os.path.basename(path))
+
+    def remove(self, path: str) -> None:
+        """Remove a folder of ours: what is in it as its owner, since root follows no path of an app's."""
+        run(self.owner, "rm", "-rf", "--", path, cwd="/")
+        if os.path.lexists(path):
+            run(self._keeper(), "rmdir", "--", path, cwd="/")
+
+    def _prune(self) -> None:
+        """Remove what the link does not name and no process runs from."""
+        kept = {f"{self.path}.cache", os.path.join(os.path.dirname(self.path), self._target())}
+        pattern = re.compile(re.escape(self.path) + r"\.(link|before|[0-9a-f]{12}\.\d+)")
+        for path in glob.glob(f"{glob.escape(self.path)}.*"):
+            if pattern.fullmatch(path) and path not in kept and not in_use(path):
+                self.remove(path)
+
+    def _target(self) -> str:
+        try:
+            return os.readlink(self.path)
+        except OSError:
+            return ""
+
+    def _keeper(self) -> str:
+        """Who may change the folder above: root only where nobody else may put a link there."""
+        place = os.path.dirname(self.path)
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        place = os.path.realpath(place)
+        while (found := os.stat(place)).st_uid == 0 and not found.st_mode & 0o022:
+            if place == "/":
+                return pwd.getpwuid(0).pw_name
+            place = os.path.dirname(place)
+        return self.owner
+
+    def _folder(self, path: str) -> None:
+        keeper = self._keeper() if os.path.dirname(path) == os.path.dirname(self.path) else self.owner
+        if keeper == self.owner:
+            self._as(keeper, "mkdir", "-p", path)
+        elif not os.path.isdir(path):
+            self._as(keeper, "install", "-d", "-o", self.owner, "-m", "755", path)
+
+    def _as(self, account: str, *command: str) -> None:
+        code, output = run(account, *command, cwd="/")
+        if code:
+            place = os.path.dirname(self.path)
+            raise Failure(
+                f"virtualenv {self.path} cannot be made by {account}: {last_line(output)}",
+                fix=f"let {self.owner} write to {place}, or name another virtualenv",
+            )
+
+
+def in_use(path: str) -> bool:
+    """Whether a process was started from there."""
+    for file in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(file, "rb") as words:
+                if f"{path}/".encode() in words.read(4096):
+                    return True
+        except OSError:
+            continue
+    return False
