@@ -11,6 +11,7 @@ import os
 from . import apps
 from .errors import USAGE, Failure
 from .preflight import project_problems
+from .requirements import Unfit, declared
 from .states.look import digest
 
 # What the preflight on the host reads; the rest of a description, above all its environment, stays here.
@@ -62,7 +63,8 @@ def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
 
     With `keep` a host may note from what an answer was drawn, to be faster next time.
     """
-    asked = {"project": ["project_look", {"apps": [{key: app[key] for key in LOOKED_AT} for app in described]}]}
+    known = [{key: app[key] for key in LOOKED_AT} | {"for_python": _for_python(app)} for app in described]
+    asked = {"project": ["project_look", {"apps": known}]}
     for app in described:
         if app["source_kind"]:
             asked[f"{app['name']} code"] = _code(app)
@@ -156,6 +158,17 @@ FILTERS = {
     "celeryhost_source_problems": source_problems,
     "celeryhost_known_releases": releases,
 }
+
+
+def _for_python(app: dict) -> str:
+    """The Pythons that the code in a folder here is for. Raises Failure for requirements that cannot be read."""
+    if app["source_kind"] != "folder" or app["requirements"] is False:
+        return ""
+    folder = os.path.normpath(os.path.join(app["source"], app["subfolder"]))
+    try:
+        return declared(folder, app["source"], app["requirements"])["python"]
+    except Unfit as problem:
+        raise Failure(f"app {app['name']}: {problem}", USAGE) from None
 
 
 def _code(app: dict) -> list:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
+import os
 import pwd
 
+from ..errors import Failure
 from ..preflight import app_problems
 from . import project_virtualenv
 
@@ -15,6 +18,7 @@ def bring(params, check):
     problems, groups, missing = [], {}, []
     for app in params["apps"]:
         problems += app_problems(app)
+        problems += _python_problems(app)
         try:
             groups[app["name"]] = grp.getgrgid(pwd.getpwnam(app["user"]).pw_gid).gr_name
         except KeyError:
@@ -22,3 +26,14 @@ def bring(params, check):
             missing.append(app["user"])
     revisions = {app["name"]: project_virtualenv.stamp(app["virtualenv"]) for app in params["apps"]}
     return {"changed": False, "problems": problems, "groups": groups, "missing": missing, "revisions": revisions}
+
+
+def _python_problems(app):
+    """Whether the Python that is to make the virtual environment is one of those that the project is for."""
+    wanted = app.get("for_python")
+    if app["source_kind"] is None and app["requirements"] is not False and os.path.isdir(app["directory"]):
+        with contextlib.suppress(KeyError, Failure):  # no account yet; the task that reads them says it in full
+            files = app["requirements"]
+            wanted = project_virtualenv.declared(app["user"], app["directory"], app["checkout"], files)["python"]
+    problem = project_virtualenv.python_problem(app["python"], wanted)
+    return [f"app {app['name']}: {problem}"] if problem else []
