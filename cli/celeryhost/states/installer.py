@@ -26,6 +26,7 @@ sys.path.insert(0, glob.glob(os.path.join(wheels, "pip-*.whl"))[0])
 from pip._internal.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
+NO_INDEX = "UV_NO_INDEX"  # uv itself has but an option for it
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # What turns a lock file that uv cannot read into requirements with hashes: [the tool, its words], one after the other.
 EXPORTS = {
@@ -155,6 +156,11 @@ class Uv(Pip):
             }
         return self.known
 
+    def run(self, *command: str, **variables: str) -> str:
+        if command[0] == self.program and command[1] in ("pip", "sync") and "freeze" not in command:
+            command += ("--no-index",) if NO_INDEX in self.more() else ()
+        return super().run(*command, **variables)
+
     def make(self, path: str, python: str, system: bool) -> None:
         words = ["--system-site-packages"] if system else []
         brings = {} if python.startswith("/") else {"UV_PYTHON_DOWNLOADS": "automatic"}
@@ -228,7 +234,7 @@ def as_uv(pip: dict[str, str]) -> dict[str, str]:
         # pip takes the best of all its indexes.
         "UV_INDEX_STRATEGY": "unsafe-best-match" if there else None,
         "UV_FIND_LINKS": ",".join(word for word in pip.get("find-links", "").split() if _is_there(word)),
-        "UV_NO_INDEX": "1" if pip.get("no-index", "").lower() in ("1", "true", "yes", "on") else None,
+        NO_INDEX: "1" if pip.get("no-index", "").lower() in ("1", "true", "yes", "on") else None,
         "UV_INSECURE_HOST": " ".join(pip.get("trusted-host", "").split()),
         "UV_CONSTRAINT": " ".join(word for word in pip.get("constraint", "").split() if _is_there(word)),
         "UV_HTTP_TIMEOUT": pip.get("timeout") or pip.get("default-timeout") or "60",
