@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from ansible import constants as C  # noqa: N812 - Ansible's own name for it
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from celeryhost.plain import plain
 
 DOCUMENTATION = """
 name: celeryhost
@@ -30,6 +36,7 @@ _COLORS = {
 }
 _WIDTH = 60  # of a task's name, so that results stand in a column
 _SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  # Ansible adds one to each role
+_COLOURED = re.compile(r"(\x1b\[[\d;]*m)")
 _DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
 # The file descriptor that takes each failed host's exit code, a line each, where it has one of its own.
@@ -196,10 +203,17 @@ class CallbackModule(Default):
         for host, text, color in self._notes:
             if self._hosts > 1:
                 text = f"{host}: {text}"
-            self._display.display("\n".join(f"          {line}" for line in text.splitlines()), color=color)
+            lines = (self._tame(line) for line in text.split("\n"))
+            self._display.display("\n".join(f"          {line}" for line in lines), color=color)
         for result in self._warnings:
             self._handle_warnings(result)
         self._task, self._results, self._notes, self._warnings = None, {}, [], []
+
+    @staticmethod
+    def _tame(line: str) -> str:
+        """What a host has said, as the terminal may get it: of a diff Ansible's own colours stay."""
+        parts = _COLOURED.split(line.rstrip("\r"))
+        return "".join(part if _COLOURED.fullmatch(part) else plain(part.expandtabs(4)) for part in parts)
 
     def _complete(self, outcomes) -> None:
         """`changed`; on several hosts that differ `ok 3, changed: board, server`, the largest share by number."""

@@ -6,10 +6,13 @@ import os
 import sys
 
 from .errors import FAILED, INTERRUPTED, Failure
+from .plain import plain_lines
 
 
 def main() -> None:
     """Run the command line and exit with its code (docs/exit-codes.md)."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # what this terminal's encoding cannot show
     try:
         if sys.argv[1:] == ["watchdog"]:  # what supervisord starts; no command for people
             from .watchdog_listener import main as watch
@@ -67,7 +70,7 @@ def _say(what: object, code: int) -> int:
     from .masking import hide_passwords
 
     sys.stdout.flush()
-    print(hide_passwords(f"celeryhost: {what}"), file=sys.stderr)
+    print(plain_lines(hide_passwords(f"celeryhost: {what}")), file=sys.stderr)
     return code
 
 

@@ -1,6 +1,31 @@
-"""Ending with one's reader, also while there is nothing to write."""
+"""Ending with one's reader, also while there is nothing to write; and not ending in the middle of what was begun."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+TOLD = b"celeryhost: told to end: what was begun is brought to its end first, so that no program stays stopped\n"
+
+
+@contextlib.contextmanager
+def unbroken(*more):
+    """Within, a terminal that closes and a TERM end nothing half way (what waits is bounded); nor do signals `more`."""
+
+    def told(number, _):
+        if number == signal.SIGTERM:
+            with contextlib.suppress(OSError):
+                os.write(2, TOLD)
+
+    before = {}
+    try:
+        for number in (signal.SIGHUP, signal.SIGTERM, *more):
+            before[number] = signal.signal(number, told)  # no SIG_IGN, which children would inherit
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_with_reader() -> None:
@@ -9,9 +34,7 @@ def end_with_reader() -> None:
     For commands that only read. Otherwise `logs -f` over ssh would stay on the host until the next line is logged, for
     without a terminal sshd tells a command of the end of its connection only by closing the pipes.
     """
-    import os
     import select
-    import signal
     import sys
     import threading
 

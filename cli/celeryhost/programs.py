@@ -6,6 +6,7 @@ import os
 from collections import namedtuple
 
 from .errors import NOT_RUNNING, OK, STARTING, UNKNOWN, Failure
+from .plain import plain
 
 # http://supervisord.org/subprocess.html#process-states
 ALIVE = ("STARTING", "RUNNING", "BACKOFF")  # what can be stopped
@@ -142,8 +143,8 @@ def tail(process: Process, lines: int, supervisor=None) -> list[str]:
     Read from the file; through `supervisor`, when given, if this user may not. Empty when nothing is there.
     """
     written = []
-    for stream in ("stdout", "stderr"):
-        path = getattr(process, f"{stream}_logfile")
+    streams = {stream: getattr(process, f"{stream}_logfile") for stream in ("stdout", "stderr")}
+    for stream, path in (streams | {"celery": _celery_log(process, supervisor)}).items():
         if path:
             try:
                 state = os.stat(path)
@@ -155,14 +156,29 @@ def tail(process: Process, lines: int, supervisor=None) -> list[str]:
         return []
     _, stream, path = max(written)
     data = _file_end(path, lines * 200) or _remote_end(supervisor, process, stream, lines * 200)
-    return [line for line in map(_printable, data.splitlines()) if line][-lines:]
+    return [line for line in (plain(line).strip() for line in data.splitlines()) if line][-lines:]
+
+
+def _celery_log(process: Process, supervisor) -> str | None:
+    """The file that the process logs to itself, if it is Celery's and supervisord can be asked."""
+    from .logs import celery_log
+    from .rpc import Fault
+
+    try:
+        infos = supervisor.call("getAllConfigInfo") if supervisor else []
+    except (Fault, Failure):
+        return None
+    place = process.group, process.process
+    return next(
+        (celery_log(str(each.get("command"))) for each in infos if (each["group"], each["name"]) == place), None
+    )
 
 
 def _file_end(path: str, size: int) -> str:
+    from . import others
+
     try:
-        with open(path, "rb") as log:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - size))
-            return log.read(size).decode(errors="replace")
+        return others.end(path, size).decode(errors="replace")
     except OSError:
         return ""
 
@@ -171,10 +187,11 @@ def _remote_end(supervisor, process: Process, stream: str, size: int) -> str:
     from .rpc import Fault
 
     try:
-        return supervisor.call(f"readProcess{stream.title()}Log", process.name, -size, 0) if supervisor else ""
+        streams = ("stdout", "stderr")
+        return (
+            supervisor.call(f"readProcess{stream.title()}Log", process.name, -size, 0)
+            if supervisor and stream in streams
+            else ""
+        )
     except (Fault, Failure):
         return ""
-
-
-def _printable(line: str) -> str:
-    return "".join(c if c.isprintable() or c == "\t" else " " for c in line).strip()

@@ -19,6 +19,8 @@ AT_ONCE = 32  # hosts; more would not be quicker, and sshd on a shared jump host
 CONNECT_SECONDS = 10
 FLAGS = (("-p", "port"), ("-l", "user"), ("-i", "private_key_file"))
 SSH_NOISE = ("ControlSocket ", "mux_client_")  # two at once wanted to be the master, or it is full: ssh goes on without
+ANSWER_BYTES = 64 << 20  # of a command that ends by itself
+LINES_HELD = 100  # before an answer: a login says less
 LINE_BYTES = 1 << 20  # what is longer than any line of ours is not from celeryhost
 
 DATA, SAID, ENDED, FAILURE = "data", "said", "ended", "failure"
@@ -87,7 +89,7 @@ def ssh(host: Host, *options: str, terminal: bool = False) -> list[str]:
     Raises Failure (USAGE) for a connection that is not ssh, and for a variable that is a template.
     """
     values = _connection(host)
-    words = ["ssh", *split(values["common_args"]), *split(values["extra_args"]), *options]
+    words = ["ssh", *_words(host, values), *options]
     words += [word for flag, key in FLAGS for word in (flag, values[key]) if values[key]]
     words += ["-t" if terminal else "-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
     words += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]  # a dead host ends `logs -f` after 45 s
@@ -103,9 +105,21 @@ def ssh(host: Host, *options: str, terminal: bool = False) -> list[str]:
 def plain_ssh(host: Host) -> str:
     """What a person types to reach a host as celeryhost does."""
     values = _connection(host)
-    words = ["ssh", *split(values["common_args"]), *split(values["extra_args"])]
+    words = ["ssh", *_words(host, values)]
     words += [word for flag, key in FLAGS for word in (flag, values[key]) if values[key]]
     return join([*words, values["host"]])
+
+
+def _words(host: Host, values: dict[str, str]) -> list[str]:
+    """The options of ssh that the inventory gives; raises Failure (USAGE) for a quote that is not closed."""
+    words = []
+    for key in ("common_args", "extra_args"):
+        try:
+            words += split(values[key])
+        except ValueError as error:
+            what = f"{host.name}: ansible_ssh_{key} is {values[key]!r}, which is no command line ({error})"
+            raise Failure(what, USAGE, "close the quotes") from None
+    return words
 
 
 def _connection(host: Host) -> dict[str, str]:
@@ -114,6 +128,9 @@ def _connection(host: Host) -> dict[str, str]:
     if connection not in ("ssh", "smart", "ansible.builtin.ssh"):
         raise Failure(f"{host.name}: ansible_connection is {connection}", USAGE, "celeryhost knows ssh and local")
     for key, value in given.items():
+        if not str(value).isprintable():
+            fix = "write it without control characters"
+            raise Failure(f"{host.name}: {key} is {str(value)!r}, which ssh cannot be given", USAGE, fix)
         if "{{" in str(value):
             raise Failure(f"{host.name}: {key} is a template, {value}", USAGE, "give its value in the inventory")
 
@@ -156,6 +173,7 @@ class _Call:
         self.deadline = monotonic() + timeout if timeout else float("inf")
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.unfinished = {self.process.stdout: b"", self.process.stderr: b""}
+        self.left = ANSWER_BYTES if timeout else float("inf")
         self.said: list[str] = []  # held back until there is data: without any, it is the reason
         self.answered = False
         for pipe in self.unfinished:
@@ -167,6 +185,9 @@ class _Call:
             data = os.read(pipe.fileno(), 65536)
         except BlockingIOError:
             return
+        self.left -= len(data)
+        if self.left < 0:
+            self.process.kill()
         *lines, rest = (self.unfinished[pipe] + data).split(b"\n")
         if not data or len(rest) > LINE_BYTES:
             lines, rest = [*lines, rest], b""
@@ -184,6 +205,7 @@ class _Call:
             yield Answer(self.host.name, DATA, value)
         else:  # a line on stdout that is no JSON comes from the login, an `echo` in .bashrc
             self.said.append(text.removeprefix("celeryhost: "))
+            del self.said[:-LINES_HELD]
             if self.answered:
                 yield from self._told()
 
@@ -207,6 +229,10 @@ class _Call:
 
     def _failure(self, code: int) -> Failure | None:
         reason = self.said[-1] if self.said else f"exit code {code}"
+        if self.left < 0:
+            return Failure(
+                f"{self.host.name}: an answer of more than {ANSWER_BYTES >> 20} MB", FAILED, "see what answers"
+            )
         name, by_ssh = self.host.name, self.process.args[0] == "ssh"
         if by_ssh and code == 255:
             self.said.clear()
@@ -302,6 +328,6 @@ def _object(text: str) -> dict | None:
 
     try:
         value = loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

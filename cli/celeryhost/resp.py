@@ -7,27 +7,39 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from urllib.parse import parse_qs, unquote
 
-TIMEOUT = 3  # seconds, for each answer of Redis
+TIMEOUT = 3  # seconds, for all answers of a call
+LIMIT = 32 << 20  # bytes of them
+LONGEST = 1 << 16  # bytes of a line
+DEEPEST = 8  # lists in lists
 
 
 class Refused(Exception):
     """Redis answered with an error."""
 
 
-def ask(place, commands, login: bool = True) -> list:
+class Malformed(ValueError):
+    """What answers is no Redis, or says more than can be meant."""
+
+
+def ask(place, commands, login: bool = True, limit: int = LIMIT) -> list:
     """The replies to `commands` (sequences of str), sent in one go: bytes, int, list or None.
 
     `place` is a Redis's URL, split; its password is used unless `login` is false. Raises OSError, Refused, and
-    ValueError where something else listens.
+    ValueError (Malformed) where something else listens. Each reply has the place of its command, and nothing is
+    known of it but its type.
     """
     before = []
     if login and place.password:
         before.append(("AUTH", *([unquote(place.username)] if place.username else []), unquote(place.password)))
-    with _connected(place) as stream, stream.makefile("rb") as lines:
+    deadline = time.monotonic() + TIMEOUT
+    with _connected(place) as stream:
+        stream.settimeout(max(0.01, deadline - time.monotonic()))
         stream.sendall(b"".join(map(_command, (*before, *commands))))
-        return [_read(lines) for _ in (*before, *commands)][len(before) :]
+        replies = _Replies(stream, deadline, limit)
+        return [replies.next() for _ in (*before, *commands)][len(before) :]
 
 
 def _connected(place):
@@ -43,8 +55,11 @@ def _connected(place):
 def _encrypted(connection, place):
     import ssl
 
+    from . import others
+
     options = {key: values[-1] for key, values in parse_qs(place.query).items()}
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    authorities = options.get("ssl_ca_certs")  # what names it may be an app's
+    context = ssl.create_default_context(cadata=others.read(authorities).decode("ascii") if authorities else None)
     if options.get("ssl_cert_reqs", "").lower().removeprefix("cert_") == "none":  # as the project's own client is told
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context.wrap_socket(connection, server_hostname=place.hostname)
@@ -55,17 +70,57 @@ def _command(words) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def _read(lines):
-    line = lines.readline()
-    kind, text = line[:1], line[1:].strip()
-    if kind == b"-":
-        raise Refused(text.decode(errors="replace"))
-    if kind == b":":
-        return int(text)
-    if kind == b"$":
-        return lines.read(int(text) + 2)[:-2] if text != b"-1" else None
-    if kind == b"*":
-        return [_read(lines) for _ in range(int(text))]
-    if kind == b"+":
+class _Replies:
+    """The replies on a connection, one after another, until `deadline` (monotonic), of `limit` bytes altogether."""
+
+    def __init__(self, stream, deadline: float, limit: int):
+        self.stream, self.deadline, self.left = stream, deadline, limit
+        self.data, self.at = bytearray(), 0
+
+    def more(self) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"no whole answer within {TIMEOUT} s")
+        self.stream.settimeout(left)
+        found = self.stream.recv(65536)
+        if not found:
+            raise ConnectionResetError("the connection was closed")
+        self.left -= len(found)
+        if self.left < 0:
+            raise Malformed("an answer that is longer than any of ours")
+        if self.at > 65536:
+            del self.data[: self.at]
+            self.at = 0
+        self.data += found
+
+    def line(self) -> bytes:
+        while (end := self.data.find(b"\n", self.at)) < 0:
+            if len(self.data) - self.at > LONGEST:
+                raise Malformed("what listens there is no Redis")
+            self.more()
+        line, self.at = bytes(self.data[self.at : end]), end + 1
+        return line.rstrip(b"\r")
+
+    def bulk(self, size: int) -> bytes:
+        while len(self.data) - self.at < size + 2:
+            self.more()
+        text, self.at = bytes(self.data[self.at : self.at + size]), self.at + size + 2
         return text
-    raise ValueError("what listens there is no Redis") if line else ConnectionResetError("the connection was closed")
+
+    def next(self, deep: int = 0):
+        line = self.line()
+        kind, text = line[:1], line[1:].strip()
+        if kind == b"-":
+            raise Refused(text.decode(errors="replace"))
+        if kind == b"+":
+            return text
+        if kind not in (b":", b"$", b"*") or not text.removeprefix(b"-").isdigit() or len(text) > 20:
+            raise Malformed("what listens there is no Redis")
+        number = int(text)
+        if kind == b":":
+            return number
+        if number < 0:
+            return None
+        if number > LIMIT or deep > DEEPEST:
+            raise Malformed("what listens there is no Redis")
+        return self.bulk(number) if kind == b"$" else [self.next(deep + 1) for _ in range(number)]

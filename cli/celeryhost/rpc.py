@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket  # the C half of socket: the other half's imports are a fifth of what `status` takes
 import errno
+import time
 from binascii import b2a_base64
 from xml.parsers import expat
 
@@ -23,6 +24,9 @@ NOT_RUNNING = 70
 ALREADY_ADDED = 90
 STILL_RUNNING = 91
 CANT_REREAD = 92
+
+
+LIMIT = 64 << 20  # bytes of an answer: a thousand programs take two million
 
 
 class Fault(Exception):
@@ -49,18 +53,21 @@ class Supervisor:
             if result.code == SHUTDOWN_STATE:
                 raise self._shutting_down()
             raise result
-        return result
+        return _checked(method, result, self.server.url)
 
     def multicall(self, calls):
         """One round trip for many `(method, *params)`: a list of results, a Fault in place of each that was refused."""
         names = [{"methodName": f"supervisor.{method}", "params": list(params)} for method, *params in calls]
         if not names:
             return []
+        results = self.call("system.multicall", names)
+        if not isinstance(results, list) or len(results) != len(names):
+            raise _unintelligible(self.server.url)
         results = [
-            Fault(result["faultCode"], result["faultString"])
+            _fault(result, self.server.url)
             if isinstance(result, dict) and "faultCode" in result
-            else result
-            for result in self.call("system.multicall", names)
+            else _checked(name["methodName"].partition(".")[2], result, self.server.url)
+            for name, result in zip(names, results, strict=True)
         ]
         if any(isinstance(result, Fault) and result.code == SHUTDOWN_STATE for result in results):
             raise self._shutting_down()
@@ -75,16 +82,25 @@ class Supervisor:
         if user is not None:
             token = b2a_base64(f"{user}:{password or ''}".encode(), newline=False).decode()
             head += f"Authorization: Basic {token}\r\n"
+        deadline = time.monotonic() + self.timeout
+        parts, left = [], LIMIT
         try:
             connection = self._connected(url)
             try:
                 connection.sendall(head.encode() + b"\r\n" + body)
-                answer = b"".join(iter(lambda: connection.recv(65536), b""))
+                while left > 0:
+                    connection.settimeout(max(0.001, deadline - time.monotonic()))
+                    if not (part := connection.recv(65536)):
+                        break
+                    parts.append(part)
+                    left -= len(part)
             finally:
                 connection.close()
         except OSError as error:
             raise _unanswered(error, url, self.timeout) from None
-        status, _, rest = answer.partition(b"\r\n")
+        if left <= 0:
+            raise _unintelligible(url)
+        status, _, rest = b"".join(parts).partition(b"\r\n")
         code = status.split(b" ")[1:2]
         if code == [b"200"]:
             return rest.partition(b"\r\n\r\n")[2]
@@ -185,6 +201,56 @@ def _decode(body: bytes, url: str):
     try:
         parser.Parse(body, True)
         (result,) = stack[0]
-    except (expat.ExpatError, ValueError, IndexError, KeyError):
-        raise Failure(f"the answer of {url} is no XML-RPC", DOWN, "check that a supervisord listens there") from None
-    return Fault(result["faultCode"], result["faultString"]) if fault else result
+    except (expat.ExpatError, ValueError, IndexError, KeyError, TypeError):
+        raise _unintelligible(url) from None
+    return _fault(result, url) if fault else result
+
+
+def _unintelligible(url: str) -> Failure:
+    return Failure(
+        f"the answer of {url} is no XML-RPC of supervisord's", DOWN, "check that a supervisord listens there"
+    )
+
+
+def _fault(result, url: str) -> Fault:
+    if not _has(result, {"faultCode": int, "faultString": str}):
+        raise _unintelligible(url)
+    return Fault(result["faultCode"], result["faultString"])
+
+
+# What the callers rely on in the results of these methods.
+_PROCESS = dict.fromkeys(("pid", "start", "stop", "now", "exitstatus"), int)
+_PROCESS |= dict.fromkeys(("group", "name", "statename", "spawnerr", "description"), str)
+_PROCESS |= dict.fromkeys(("stdout_logfile", "stderr_logfile"), str)
+_CONFIG = {"group": str, "name": str}
+_CONFIG_MAYBE = {"command": str} | dict.fromkeys(
+    ("stopwaitsecs", "startsecs", "group_prio", "process_prio", "autostart"), int
+)
+_SINGLE = {"getPID": int, "getSupervisorVersion": str, "getIdentification": str, "readLog": str}
+_SINGLE |= {"readProcessStdoutLog": str, "readProcessStderrLog": str}
+
+
+def _checked(method: str, result, url: str):
+    """`result` if it is what `method` returns; raises Failure (DOWN)."""
+    if method == "getProcessInfo":
+        known = _has(result, _PROCESS)
+    elif method == "getAllProcessInfo":
+        known = isinstance(result, list) and all(_has(info, _PROCESS) for info in result)
+    elif method == "getAllConfigInfo":
+        known = isinstance(result, list) and all(
+            _has(info, _CONFIG) and all(isinstance(info.get(key, kind()), kind) for key, kind in _CONFIG_MAYBE.items())
+            for info in result
+        )
+    elif method == "reloadConfig":
+        lists = result[0] if isinstance(result, list) and len(result) == 1 else None
+        known = isinstance(lists, list) and len(lists) == 3 and all(isinstance(names, list) for names in lists)
+        known = known and all(isinstance(name, str) for names in lists for name in names)
+    else:
+        known = isinstance(result, _SINGLE.get(method, object))
+    if not known:
+        raise _unintelligible(url)
+    return result
+
+
+def _has(info, kinds: dict) -> bool:
+    return isinstance(info, dict) and all(isinstance(info.get(key), kind) for key, kind in kinds.items())

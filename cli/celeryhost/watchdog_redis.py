@@ -18,6 +18,8 @@ SEPARATOR = "\x06\x16"
 STEPS = ("", *(f"{SEPARATOR}{step}" for step in (3, 6, 9)))  # a queue is a list for each priority step
 REPLIES = "reply.celery.pidbox"
 LONGEST = 100  # replies that are read in one look
+LIMIT = 4 << 20  # bytes of them: who may send tasks may also send replies
+QUEUES = 100  # of a worker
 
 
 def speaks(url: str | None) -> bool:
@@ -28,7 +30,7 @@ def speaks(url: str | None) -> bool:
 def lengths(url: str, queues: list[str]) -> dict[str, int]:
     """How many tasks wait in each queue; raises OSError, resp.Refused, ValueError."""
     place = urlsplit(url)
-    return _lengths(queues, resp.ask(place, [("SELECT", _database(place)), *_asking(queues)])[1:])
+    return _lengths(queues, resp.ask(place, [("SELECT", _database(place)), *_asking(queues)], limit=LIMIT)[1:])
 
 
 def _database(place) -> str:
@@ -41,6 +43,8 @@ def _asking(queues: list[str]) -> list[tuple[str, str]]:
 
 def _lengths(queues: list[str], replies: list[int]) -> dict[str, int]:
     each = len(STEPS)
+    if not all(isinstance(reply, int) for reply in replies):
+        raise resp.Malformed("a length that is no number")
     return {queue: sum(replies[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
 
 
@@ -76,9 +80,11 @@ class Mailbox:
         ]
         try:
             _, inbox, _, unacked, *rest = self.ask(commands)
+            waits = _lengths(queues, rest[: len(queues) * len(STEPS)])
+            if not isinstance(inbox, list) or not isinstance(unacked, int):
+                raise resp.Malformed("no answer to what was asked")
         except (OSError, resp.Refused, ValueError):
             return None
-        waits = _lengths(queues, rest)
         answered, totals = set(), {}
         for node, reply in filter(None, map(_reply, inbox)):
             program = self.nodes.get(node)
@@ -86,9 +92,9 @@ class Mailbox:
                 continue
             answered.add(program)
             if isinstance(reply, list):
-                self.queues[program] = [queue["name"] for queue in reply]
-            elif "total" in reply:
-                totals[program] = sum(reply["total"].values())
+                self.queues[program] = [name for name in _names(reply) if _is_queue(name)][:QUEUES]
+            elif isinstance(reply.get("total"), dict):
+                totals[program] = sum(count for count in reply["total"].values() if isinstance(count, int))
         waiting = {program: sum(waits.get(queue, 0) for queue in found) for program, found in self.queues.items()}
         return Broker(answered, totals, waiting, unacked)
 
@@ -137,22 +143,35 @@ class Mailbox:
         try:
             while len(found) < len(self.nodes) and (left := end - time.monotonic()) > 0:
                 [popped] = self.ask([("BLPOP", self.replies, f"{left + 0.01:.2f}")])  # 0.00 would be for ever
-                answer = _reply(popped[1]) if popped else None
+                answer = _reply(popped[-1]) if isinstance(popped, list) and popped else None
                 if answer and answer[0] in self.nodes and isinstance(answer[1], list):
-                    found[self.nodes[answer[0]]] = [task["name"] for task in answer[1]]
+                    found[self.nodes[answer[0]]] = _names(answer[1])
         finally:
             self.ask([("SREM", *self.binding), ("DEL", self.replies)])
         return found
 
     def ask(self, commands) -> list:
         """The replies of `commands` in the database of the broker; raises OSError, Refused, ValueError."""
-        return resp.ask(self.place, [("SELECT", self.database), *commands])[1:]
+        return resp.ask(self.place, [("SELECT", self.database), *commands], limit=LIMIT)[1:]
 
 
-def _reply(message: bytes):
+def _names(items: list) -> list[str]:
+    """The names of queues or tasks in a worker's reply, as far as it is one."""
+    named = (item.get("name") for item in items if isinstance(item, dict))
+    return [name for name in named if isinstance(name, str)]
+
+
+def _is_queue(name: str) -> bool:
+    try:
+        return 0 < len(name.encode()) < 256
+    except UnicodeEncodeError:
+        return False
+
+
+def _reply(message):
     """(node, its reply) in a message of a worker, None in one that is nothing such."""
     try:
         ((node, reply),) = json.loads(b64decode(json.loads(message)["body"])).items()
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     return (node, reply) if isinstance(reply, (dict, list)) else None

@@ -6,12 +6,15 @@ With real processes of two unprivileged accounts of this machine.
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from celeryhost import account, active, others
+from celeryhost import account, active, errors, others
+from celeryhost.checks import host
 from celeryhost.programs import Process
 from conftest import wait_for
 
@@ -120,3 +123,37 @@ def test_a_worker_that_is_a_set_uid_program_now_makes_nobody_root(theirs, tmp_pa
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_password_is_for_who_has_the_port():
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", 0))
+        mine.listen()
+        port = mine.getsockname()[1]
+        assert host.listener(port) == 0
+        assert host._redis_port(["redis-server", f"127.0.0.1:{port}"]) == port
+    decoy = (
+        "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(
+        ["/usr/bin/python3", "-c", decoy], cwd="/", user=EVE, group="nogroup", extra_groups=[], **pipes
+    ) as process:
+        assert host.listener(int(process.stdout.readline())) == account.named(EVE).pw_uid
+        assert process.pid not in host.processes({0})
+        process.kill()
+
+
+def test_a_term_ends_nothing_half_way(daemon):
+    slow = "trap 'sleep 1; exit' TERM; while :; do sleep 0.1; done"
+    daemon.program("slow", f'sh -c "{slow}"', stopwaitsecs=30)
+    daemon.start(until=("RUNNING",))
+    before = daemon.pid("slow")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        restart = daemon.popen("restart", "slow")
+        wait_for(lambda: daemon.state("slow") != "RUNNING")
+        restart.send_signal(number)
+        _, said = restart.communicate(timeout=60)
+        assert restart.returncode == errors.OK, said
+        assert ("brought to its end" in said) == (number == signal.SIGTERM)
+        assert (daemon.state("slow"), daemon.pid("slow") != before) == ("RUNNING", True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections import namedtuple
+from contextlib import suppress
 from shlex import split
 
 from .. import celery_command, conffile, doctor_script, locate, mysql_script, redis_script, task_script, tasks
@@ -17,6 +19,8 @@ from . import ROOT, Skip
 from .redis import Redis
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+REDIS_USERS = ("redis", "valkey")
+LISTENING = "0A"  # include/net/tcp_states.h
 PASSWORD_FILE = "/etc/celeryhost/redis.password"
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
@@ -213,8 +217,11 @@ class Host:
                 yield url, kombu
 
     def _own_redis(self) -> list[Redis]:
-        place = next((words for words in processes().values() if words[0].endswith("redis-server")), None)
-        if not place:
+        trusted = {0, *(each.pw_uid for each in pwd.getpwall() if each.pw_name in REDIS_USERS)}
+        ports = (_redis_port(words) for words in processes(trusted).values())
+        # Any process may call itself a redis-server: the password is for who has the port.
+        port = next((port for port in ports if port and listener(port) in trusted), None)
+        if not port:
             raise Skip("no Redis is used here")
         try:
             with open(PASSWORD_FILE) as file:
@@ -225,7 +232,6 @@ class Host:
             raise Skip(ROOT) from None
         from urllib.parse import quote
 
-        port = place[1].rpartition(":")[2] if len(place) > 1 else "6379"
         return [Redis(f"redis://:{quote(password, safe='')}@127.0.0.1:{port}/0")]
 
 
@@ -255,12 +261,31 @@ def log_of(part: Part) -> str | None:
     return None if path and is_stream(path) else path
 
 
-def processes() -> dict[int, list[str]]:
-    """The command lines of this machine's processes, by pid."""
+def _redis_port(words: list[str]) -> int | None:
+    """The port of a Redis by the title of its process, `redis-server 127.0.0.1:6379`; None for anything else."""
+    port = words[1].rpartition(":")[2] if words[1:] else "6379"
+    return int(port) if words[0].endswith("redis-server") and port.isdecimal() and len(port) < 6 else None
+
+
+def listener(port: int) -> int | None:
+    """The uid of who listens on a TCP port of this machine, None where nobody does, or several (proc(5), net/tcp)."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError), open(f"/proc/net/{table}") as rows:
+            for words in map(str.split, rows):
+                if words[3] == LISTENING and int(words[1].rpartition(":")[2], 16) == port:
+                    found.add(int(words[7]))
+    return found.pop() if len(found) == 1 else None
+
+
+def processes(uids=None) -> dict[int, list[str]]:
+    """The command lines of this machine's processes, by pid; of those accounts alone, where they are given."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
+                if uids is not None and os.stat(f"/proc/{name}").st_uid not in uids:
+                    continue
                 with open(f"/proc/{name}/cmdline", "rb") as file:
                     text = os.fsdecode(file.read()).rstrip("\0 ")
             except OSError:

@@ -6,6 +6,7 @@ persistence, 52 of 60 were evicted under allkeys-lru, none was lost with an appe
 
 from __future__ import annotations
 
+import re
 import socket
 from urllib.parse import unquote, urlsplit
 
@@ -44,10 +45,23 @@ class Redis:
                 info, settings = resp.ask(self.url, [("INFO",), ("CONFIG", "GET", "*")])
             except (OSError, resp.Refused, ValueError) as error:
                 raise Skip(f"does not answer: {error}") from None
-            lines = [line.partition(":") for line in info.decode(errors="replace").splitlines() if ":" in line]
-            words = [word.decode(errors="replace") for word in settings]
-            self.kept = {name: value for name, _, value in lines}, dict(zip(words[::2], words[1::2], strict=True))
+            self.kept = self._understood(info, settings)
         return self.kept
+
+    def _understood(self, info, settings) -> tuple[dict, dict]:
+        """`facts` in the replies of a Redis; raises Skip for those of anything else."""
+        words = settings if isinstance(settings, list) else [None]
+        if not isinstance(info, bytes) or len(words) % 2 or not all(isinstance(word, bytes) for word in words):
+            raise Skip(f"what answers at {self.place} is no Redis")
+        lines = [line.partition(":") for line in info.decode(errors="replace").splitlines() if ":" in line]
+        told = {name: value for name, _, value in lines}
+        words = [word.decode(errors="replace") for word in words]
+        set_to = dict(zip(words[::2], words[1::2], strict=True))
+        numbers = told.get("used_memory", ""), set_to.get("maxmemory") or "0"
+        release = re.match(r"\d{1,6}\.\d{1,6}", told.get("redis_version", ""))
+        if not release or not all(number.isdecimal() and len(number) < 20 for number in numbers):
+            raise Skip(f"what answers at {self.place} is no Redis")
+        return told, set_to
 
     @property
     def is_open(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 
 import click
@@ -11,12 +10,14 @@ import click
 from .. import apply as engine
 from .. import lifecycle, locate
 from ..errors import INTERRUPTED, Failure
+from ..hangup import unbroken
+from ..plain import plain
 from ..remote import is_remote
 from ..rpc import Supervisor
 from . import complete
 from .control import SPOKEN, Printer
 from .hosts import each
-from .terminal import coloured, paint, plain
+from .terminal import coloured, paint
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {engine.ADD: "green", engine.CHANGE: "yellow", engine.REMOVE: "red", engine.START: "green"}
@@ -51,9 +52,7 @@ def _here(supervisor, names, dry_run: bool, printer: Printer, timeout) -> int:
     if dry_run:
         _show(engine.as_dict(engine.plan(supervisor, names)), printer)
         return 0
-    # A terminal that closes must not leave programs stopped; what waits is bounded.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with engine.exclusive(engine.config_of(supervisor)):
+    with engine.exclusive(engine.config_of(supervisor)), unbroken():
         plan = engine.plan(supervisor, names)
         _show(engine.as_dict(plan), printer)
         seen = []
@@ -79,7 +78,7 @@ def _show(plan: dict, printer: Printer, host: str | None = None):
         print(json.dumps({"version": VERSION, **({"host": host} if host else {}), "plan": plan}))
     else:
         printer.clear()
-        prefix = f"{host}  " if host else ""
+        prefix = f"{plain(host)}  " if host else ""
         for line in lines(plan):
             print(f"{prefix}{line}")
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from shlex import join
@@ -12,12 +11,14 @@ import click
 
 from .. import lifecycle, locate, programs
 from ..errors import FAILED, INTERRUPTED, OK, Failure
+from ..hangup import unbroken
 from ..inventory import targets
+from ..plain import plain
 from ..remote import AT_ONCE, is_remote
 from ..rpc import Supervisor
 from . import complete
 from .hosts import each
-from .terminal import coloured, confirm, cut, paint, plain, width
+from .terminal import coloured, confirm, cut, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {"running": "green", "waiting": "yellow", "backoff": "yellow"}
@@ -159,14 +160,13 @@ def _choose(target, names):
 
 def _follow(events, supervisor, chosen, printer: Printer, wanted=("RUNNING",)) -> int:
     """Print events to their end; returns the exit code. What is cut off in the middle says what it leaves behind."""
-    # A terminal that closes must not leave programs stopped; what waits is bounded.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     code = OK
     seen = []
     try:
-        for event in events:
-            seen.append(event)
-            printer.show(event)
+        with unbroken():
+            for event in events:
+                seen.append(event)
+                printer.show(event)
         code = lifecycle.exit_code(seen)
     except KeyboardInterrupt:
         raise _cut_off("interrupted", INTERRUPTED, supervisor, chosen, printer, wanted) from None

@@ -10,10 +10,11 @@ import click
 
 from .. import checks, errors
 from .. import doctor as core
+from ..plain import plain
 from ..remote import MAYBE, is_remote
 from . import complete
 from .hosts import each
-from .terminal import coloured, paint, plain
+from .terminal import coloured, paint
 
 VERSION = 1  # of the JSON, docs/json.md
 SECONDS = 180  # for a host; each app's Python is started, and its workers are asked
@@ -76,7 +77,7 @@ def _show(finding: dict, host: str | None = None) -> None:
     text = f"{finding['check']}: {finding['subject']}: {finding['symptom']}"
     if finding["cause"]:
         text += f"; cause: {finding['cause']}; fix: {finding['fix']}"
-    print(f"{host + '  ' if host else ''}{level}  {plain(' '.join(text.split()))}", flush=True)
+    print(f"{plain(host) + '  ' if host else ''}{level}  {plain(' '.join(text.split()))}", flush=True)
 
 
 def _count(found: list[dict]) -> None:

@@ -7,7 +7,10 @@ import sys
 from contextlib import closing
 
 from .. import errors
+from ..plain import plain
 from ..remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
+
+UPDATE = "provision it with this celeryhost"
 
 
 def each(
@@ -21,12 +24,17 @@ def each(
     with closing(fan_out(target, argv, root, timeout, at_once)) as answers:
         for host, kind, value in answers:
             if kind == DATA:
-                show(host, value)
+                try:
+                    show(host, value)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    said = errors.Failure(f"{host}: what answers there speaks otherwise", errors.FAILED, UPDATE)
+                    print(f"celeryhost: {plain(said)}", file=sys.stderr)
+                    codes.append(said.code)
             elif kind == ENDED:
                 codes.append(value)
             else:
                 sys.stdout.flush()
-                print(f"{host}: {value}" if kind == SAID else f"celeryhost: {value}", file=sys.stderr)
+                print(plain(f"{host}: {value}" if kind == SAID else f"celeryhost: {value}"), file=sys.stderr)
                 if kind == FAILURE:
                     codes.append(value.code)
     return errors.worst(codes)

@@ -9,7 +9,7 @@ import click
 
 from .. import init as core
 from ..errors import OK, USAGE, Failure
-from .terminal import plain
+from ..plain import plain
 
 
 @click.command()

@@ -15,6 +15,7 @@ from .. import errors
 from .. import logs as core
 from ..hangup import end_with_reader
 from ..logs_time import moment
+from ..plain import plain
 from ..remote import is_remote
 from . import complete
 from .hosts import each
@@ -205,4 +206,4 @@ def _line(data: dict) -> core.Line:
 
 def _remark(what) -> None:
     sys.stdout.flush()
-    print(f"celeryhost: {what}", file=sys.stderr)
+    print(f"celeryhost: {plain(what)}", file=sys.stderr)

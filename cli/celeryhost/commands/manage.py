@@ -11,10 +11,10 @@ import click
 from .. import app_commands as core
 from ..errors import FAILED, OK, UNREACHABLE, Failure, worst
 from ..inventory import targets
+from ..plain import plain
 from ..remote import attended, is_remote, plain_ssh
 from .complete import apps
 from .hosts import each
-from .terminal import plain
 
 VERSION = 1  # of the JSON, docs/json.md
 

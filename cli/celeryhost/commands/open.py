@@ -11,6 +11,7 @@ import click
 from .. import pages
 from ..errors import FAILED, OK, UNREACHABLE, USAGE, Failure
 from ..inventory import targets
+from ..plain import plain
 from ..remote import is_remote
 from .hosts import each
 
@@ -61,7 +62,7 @@ def _remote(target, host, flower, app, credentials, no_browser, port, as_json) -
     with pages.tunnel(host, page, port) as ssh:
         try:
             _show(pages.url(page, port), page, credentials, no_browser)
-            print(f"celeryhost: {page.name} of {host.name}, until Ctrl-C", file=sys.stderr)
+            print(plain(f"celeryhost: {page.name} of {host.name}, until Ctrl-C"), file=sys.stderr)
             ssh.wait()
         except KeyboardInterrupt:
             return OK
@@ -69,9 +70,11 @@ def _remote(target, host, flower, app, credentials, no_browser, port, as_json) -
 
 
 def _show(url: str, page: pages.Page, credentials: bool, no_browser: bool) -> int:
-    print(url)
+    print(plain(url))
     if credentials:
-        print(f"user {page.user}, password {page.password}" if page.user else f"{page.name} asks for no password")
+        print(
+            plain(f"user {page.user}, password {page.password}" if page.user else f"{page.name} asks for no password")
+        )
     sys.stdout.flush()
     if no_browser or _browse(url):
         return OK

@@ -8,6 +8,7 @@ import sys
 import click
 
 from .. import tasks
+from ..plain import plain, plain_lines
 from ..remote import is_remote
 from .hosts import merged
 
@@ -59,7 +60,7 @@ def run(target, task, args, kwargs, app, timeout, starting, as_json):
 
 def _show(data: dict, host: str | None = None) -> None:
     result = data["result"] if isinstance(data["result"], str) else json.dumps(data["result"], ensure_ascii=False)
-    print(f"{host}: {result}" if host else result)
+    print(plain_lines(f"{host}: {result}" if host else result))
     sys.stdout.flush()
     remark = f", {data['remark']}" if data["remark"] else ""
-    print(f"{data['task']} in {data['seconds']:.2f} s{remark}", file=sys.stderr)
+    print(plain(f"{data['task']} in {data['seconds']:.2f} s{remark}"), file=sys.stderr)

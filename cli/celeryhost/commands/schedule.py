@@ -11,10 +11,11 @@ import click
 
 from .. import schedules, tasks
 from ..errors import OK
+from ..plain import plain, plain_lines
 from ..remote import is_remote
 from ..schedule_words import LANGUAGES
 from .hosts import merged
-from .terminal import coloured, cut, paint, plain, width
+from .terminal import coloured, cut, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md
 YEARS = range(1970, 3000)  # that anything can be scheduled in
@@ -236,7 +237,7 @@ def _padded(cells, sizes) -> str:
 
 
 def _say(found: dict, lang: str, host: str | None = None) -> None:
-    print(f"{host}: {found['words'][lang]}" if host else found["words"][lang])
+    print(plain(f"{host}: {found['words'][lang]}" if host else found["words"][lang]))
     for moment in found["next"]:
         print(f"    {datetime.fromisoformat(moment[1]).isoformat(sep=' ', timespec='seconds')}")
     for mark in found["marks"]:
@@ -253,8 +254,8 @@ def _result(data: dict, host: str | None = None) -> None:
         text = data["result"]
     else:
         text = json.dumps(data["result"], ensure_ascii=False)
-    print(f"{host}: {text}" if host else text)
+    print(plain_lines(f"{host}: {text}" if host else text))
     sys.stdout.flush()
     if "id" in data:
         remark = f", {data['remark']}" if data["remark"] else ""
-        print(f"{data['task']} in {data['seconds']:.2f} s{remark}", file=sys.stderr)
+        print(plain(f"{data['task']} in {data['seconds']:.2f} s{remark}"), file=sys.stderr)

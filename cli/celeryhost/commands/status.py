@@ -8,6 +8,7 @@ import time
 import click
 
 from .. import locate
+from ..plain import plain
 from ..remote import is_remote
 from ..rpc import Supervisor
 from ..status import Row, look
@@ -88,5 +89,5 @@ def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
     for host in sorted(found):
         own = [row for row, of in pairs if of == host]
         for hint in filter(None, (status_view.advice(found[host]["changes"]), status_view.outdated(own))):
-            print(f"{host}: {hint}", file=sys.stderr)
+            print(plain(f"{host}: {hint}"), file=sys.stderr)
     return code

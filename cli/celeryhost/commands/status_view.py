@@ -7,10 +7,11 @@ import time
 
 from .. import locate
 from ..errors import NOT_RUNNING, OK, STARTING, worst
+from ..plain import plain
 from ..programs import DEAD
 from ..rpc import Supervisor
 from ..status import Report, Row, look
-from .terminal import coloured, columns_of, cut, pad, paint, plain, width
+from .terminal import coloured, columns_of, cut, pad, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md
 STATES = {"RUNNING": "green", "STARTING": "yellow", "STOPPING": "yellow", "BACKOFF": "yellow", "STOPPED": "dim"}

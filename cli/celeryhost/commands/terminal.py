@@ -30,11 +30,6 @@ def width(stream=None) -> int | None:
     return int(columns) if columns.isdigit() and int(columns) else os.get_terminal_size(stream.fileno()).columns or 80
 
 
-def plain(text: str) -> str:
-    """`text` without control characters, which could change the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
-
-
 def columns_of(text: str) -> int:
     """How many columns a terminal takes for `text`: two for a wide character, such as a Korean one."""
     if text.isascii():

@@ -12,11 +12,11 @@ from ..errors import FAILED, OK, USAGE, Failure
 from ..hangup import end_with_reader
 from ..live import samples
 from ..live_feed import Feed
+from ..plain import plain
 from ..remote import MAYBE, is_remote
 from . import complete
 from .hosts import each
 from .status import Seconds
-from .terminal import plain
 
 TEXTUAL = "install it: pip install 'celeryhost[top]', on Debian 13 apt-get install python3-textual; docs/top.md"
 

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from ..live_state import App, Item, State, waiting
 from ..logs import COLOUR
+from ..plain import plain
 from .logs import LEVELS
 from .status_view import STATES, duration, remark, size
-from .terminal import cut, plain
+from .terminal import cut
 from .top_table import Column, fit, table
 
 LEAST = (60, 12)  # columns and lines

@@ -21,7 +21,7 @@ from textual.widgets import Log, Static
 from ..errors import OK
 from ..live_feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
 from ..live_state import SORTS, State
-from .terminal import plain
+from ..plain import plain
 from .top_draw import BARS, LEAST, View, bare, key, screen
 from .top_table import fit
 

@@ -6,12 +6,14 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import tempfile
 import time
 
 from .. import apply as engine
 from .. import conffile, lifecycle, locate, programs
 from ..errors import DOWN, OK, UNPROVEN, USAGE, Failure
+from ..hangup import unbroken
 from ..loops import loops
 from ..rpc import Supervisor
 from . import proven
@@ -81,7 +83,7 @@ def bring(params, check):
                     result |= {"changed": True, "why": f"{process.name} ends over and over"}
         return result
     last = {}
-    with engine.exclusive(params["config"]):
+    with engine.exclusive(params["config"]), unbroken(signal.SIGINT):
         try:
             if proof:
                 proven.forget(proof)
@@ -117,7 +119,6 @@ def key_of(given):
 def beside(commands):
     """{name: (process, what it writes to stdout, and to stderr)} of the commands; none of them, and of what they
     started, outlives a failure of what is done meanwhile."""
-    import signal
     import subprocess
 
     begun = {}
