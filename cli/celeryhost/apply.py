@@ -19,6 +19,7 @@ are to be; `celeryhost apply` leaves it alone unless it changed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -34,6 +35,8 @@ from .status import reread
 ADD, CHANGE, REMOVE, START = "add", "change", "remove", "start"
 LOCK_SECONDS = 600  # what another apply may take: workers that let long tasks end
 LOCK_LOOK = 0.2  # seconds
+LOCK = ".celeryhost.lock"
+GROUP = "supervisor"  # whose members may apply
 
 File = namedtuple("File", "path text owner group mode", defaults=("root", "root", 0o600))
 File.__doc__ = """A file as it should be; `text` None: not there. `owner` and `group` are names."""
@@ -241,8 +244,9 @@ def settle(supervisor, plans: list[Plan], timeout: float | None = None):
 def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
     """Keep other applies to the supervisord of this configuration file out, waiting up to `seconds` for one to end.
 
-    A lock on the file's folder, which the kernel lets go with the process, so none can be left behind; /proc/locks
-    knows its holder. Without a file (a server on another machine) there is nothing to lock. Raises Failure (TIMEOUT).
+    A lock on a file beside it that only root and group `supervisor` may open, so that nobody else can hold it. The
+    kernel lets it go with the process, so none can be left behind; /proc/locks knows its holder. Without a file (a
+    server on another machine) there is nothing to lock. Raises Failure (TIMEOUT, DENIED).
     """
     import fcntl
 
@@ -251,9 +255,9 @@ def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
         return
     folder = os.path.dirname(os.path.realpath(config))
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:
-        raise Failure(f"{folder} is not readable for you", DENIED, "use sudo") from None
+        handle = _lock_file(os.path.join(folder, LOCK))
+    except OSError as error:
+        raise Failure(f"{folder}/{LOCK}: {error.strerror}", DENIED, "use sudo") from None
     try:
         deadline = time.monotonic() + seconds
         while True:
@@ -268,6 +272,26 @@ def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
         yield
     finally:
         os.close(handle)
+
+
+def _lock_file(path: str) -> int:
+    """A descriptor of it, made where it is missing; raises OSError, also for one that others may open."""
+    import grp
+
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(path, flags)
+    except FileNotFoundError:
+        handle = os.open(path, flags | os.O_CREAT, 0o600)
+        with contextlib.suppress(KeyError):
+            if os.geteuid() == 0:
+                os.fchown(handle, 0, grp.getgrnam(GROUP).gr_gid)
+                os.fchmod(handle, 0o660)
+    found = os.fstat(handle)
+    if found.st_mode & 0o007 or found.st_uid not in (0, os.geteuid()):
+        os.close(handle)
+        raise PermissionError(errno.EPERM, "others may lock it; remove it", path)
+    return handle
 
 
 def config_of(supervisor) -> str | None:

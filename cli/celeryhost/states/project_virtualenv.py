@@ -35,7 +35,7 @@ ARGUMENTS = {
     "versions": {"type": "list", "elements": "str"},
 }
 
-LOCK = "/run/celeryhost-pip.lock"
+LOCK = "/run/celeryhost/pip.lock"
 SECONDS = 20  # that reading a project's requirements may take
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
@@ -230,6 +230,7 @@ def bring(params, check):
     if check or not params["managed"]:
         return _bring(params, check)
     # One at a time: several fill a board's memory, and one that a killed run has begun may still be at work.
+    os.makedirs(os.path.dirname(LOCK), mode=0o700, exist_ok=True)  # nobody else's to hold
     with open(LOCK, "a", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return _bring(params, check)
