@@ -89,6 +89,7 @@ APP = {
     "new_privileges": False,  # True: its programs may gain rights by sudo, ping, sendmail and other set-uid programs
     "development": False,
     "logs": None,
+    "captured": None,  # of what Supervisor writes, as root, so that nobody else may write there
     "data": None,  # home of the user; beat's schedule and lock
 }
 
@@ -115,8 +116,10 @@ VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer i
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
+CAPTURED = "/var/log/celeryhost"
 SUPPORT = "/usr/local/lib/celeryhost/celeryhost/inside"  # modules for the project's own Python, on a host
 RESERVED = ("HOME", "CELERYHOST_RELEASE")
+TAKEN_NAMES = ("celeryhost", "supervisor", "redis", "root")  # accounts, groups, programs and folders of a host
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
 _PROGRAM_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")
@@ -145,7 +148,7 @@ def describe_all(apps, workers: bool = True, beat: bool = True, flower: bool = T
     for app in apps:
         described.append(describe(app, [other["flower"]["port"] for other in described if other["flower"]]))
     _unique([app["checkout"] for app in described], "directory of two apps")
-    for key in ("name", "virtualenv", "logs", "data"):
+    for key in ("name", "virtualenv", "logs", "captured", "data"):
         _unique([app[key] for app in described], f"{key} of two apps")
     _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
     _unique([app["flower"]["port"] for app in described if app["flower"]], "port of the Flower of two apps")
@@ -168,9 +171,9 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
     (packages that pip installs and the project does not use), `results_place` (database and query of the results on
     celeryhost's Redis, where they go there), in each worker `events` (whether it tells Flower what it does) and, in
-    each worker, beat, Flower and program, `program` (its name in Supervisor) and `log` (its file). Flower's port is
-    one that is not in `taken`, unless it is given. Raises Failure (USAGE) naming key, value and fix. `app` itself is
-    not changed.
+    each worker, beat, Flower and program, `program` (its name in Supervisor), `log` (Celery's own file) and
+    `captured` (Supervisor's). Flower's port is one that is not in `taken`, unless it is given. Raises Failure (USAGE)
+    naming key, value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
         raise _wrong("entry of celery_apps", app, "a mapping", "write - name: mysite")
@@ -183,6 +186,8 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
             "write a lower-case letter, then up to 23 of a-z, 0-9, _ and -",
         )
     name = str(name)
+    if name in TAKEN_NAMES:
+        raise _wrong("name of an app in celery_apps", name, "free: celeryhost needs it itself", "choose another name")
     of = f"of app {name}"
     app = _complete(app, APP, of)
     app["name"] = name
@@ -198,7 +203,13 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
         raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
     app["python"] = _python(app["python"], f"python {of}")
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
+    app["captured"] = _path(app["captured"] or f"{CAPTURED}/{name}", f"captured {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
+    for key in ("checkout", "logs", "data"):
+        if f"{app['captured']}/".startswith(f"{app[key]}/") and not app["development"]:
+            raise _wrong(
+                f"captured {of}", app["captured"], f"out of reach for the app: {app[key]} is its own", "leave it out"
+            )
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
     app["support"] = SUPPORT
     app["git_key"] = _git_key(app, f"git_key {of}")
@@ -400,15 +411,22 @@ def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
 def log_places(apps: list[dict]) -> dict[str, dict]:
     """Folders and files of the logs, for module owned_paths.
 
-    A file is made before its program starts: supervisord opens it as root, and Celery could not write to root's. The
-    folder sees to those that supervisord makes anew, as when someone clears a log.
+    Celery writes its own as the app's user. What supervisord captures it opens as root, so that nobody else may write
+    in that folder. `taken`: the logs that it wrote into the app's folder before.
     """
-    folders, files = {}, {}
+    folders, files, taken = {}, {}, {}
+    roots = {"owner": "root", "group": "supervisor", "mode": "2750"}
     for app in apps:
         owned = {"owner": app["user"], "group": "supervisor"}
-        folders[app["logs"]] = owned | {"mode": "2750", "owner_writes": True}
-        files |= {program["log"]: owned | {"mode": "0640"} for program in _programs(app)}
-    return {"folders": folders, "files": files}
+        if os.path.dirname(app["captured"]) == CAPTURED:
+            folders[CAPTURED] = roots
+        folders |= {app["captured"]: roots, app["logs"]: owned | {"mode": "2750"}}
+        for program in _programs(app):
+            if program in app["workers"] or program is app["beat"]:
+                files[program["log"]] = owned | {"mode": "0640"}
+            else:
+                taken[program["log"]] = program["captured"]
+    return {"folders": folders, "files": files, "taken": taken}
 
 
 def environment_files(apps: list[dict], groups: dict, broker_url: str, redis_url: str | None = None) -> dict[str, dict]:
@@ -671,6 +689,8 @@ def _program(app: dict, given: dict, of: str) -> dict:
         raise _wrong(f"name {of}", name, "free: it is beat's or a worker's", "choose another name")
     command = program["command"]
     try:
+        if not isinstance(command, (str, list, tuple, type(None))):
+            raise ValueError(f"but {type(command).__name__}")
         words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command or []]
     except ValueError as error:
         raise _wrong(f"command {of}", command, f"a command line ({error})", "close the quotes") from None
@@ -700,7 +720,8 @@ def _verify(given, where: str) -> dict | None:
 
 
 def _placed(app: dict, short: str) -> dict[str, str]:
-    return {"program": f"{app['name']}-{short}", "log": f"{app['logs']}/{short}.log"}
+    files = {key: f"{app[folder]}/{short}.log" for key, folder in (("log", "logs"), ("captured", "captured"))}
+    return {"program": f"{app['name']}-{short}", **files}
 
 
 def _programs(app: dict) -> list[dict]:

@@ -259,7 +259,7 @@ def _claimed(folder: str, fresh: bool):
         raise Failure(f"a development stack runs in {folder} already", FAILED, fix) from None
     for name in ("conf.d", *(("data", "redis") if fresh else ())):
         shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
-    for name in ("conf.d", "data", "redis", "log"):
+    for name in ("conf.d", "data", "redis", "log", "captured"):
         os.makedirs(os.path.join(folder, name), mode=0o700, exist_ok=True)
     return lock
 
@@ -276,6 +276,7 @@ def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bo
             "beat": {"embedded": beat_in_worker},
             "development": True,
             "logs": os.path.join(folder, "log"),
+            "captured": os.path.join(folder, "captured"),
             "data": os.path.join(folder, "data"),
         }
     )
@@ -345,7 +346,7 @@ def _logs(described: dict) -> list[logs.Log]:
     parts = list(described["workers"])
     if not described["beat"]["embedded"]:
         parts.append(described["beat"])
-    return [logs.Log(part["program"], "stdout", part["log"]) for part in parts]
+    return [logs.Log(part["program"], "stdout", part[key]) for part in parts for key in ("captured", "log")]
 
 
 def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port: int, web_port: int) -> dict[str, str]:

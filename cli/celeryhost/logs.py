@@ -6,20 +6,21 @@ Files are read rather than asked for over RPC: supervisord's tail loses lines wh
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
-from collections import namedtuple
+from collections import deque, namedtuple
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
 from time import sleep
 
-from . import locate
+from . import locate, others
 from .errors import DENIED, DOWN, FAILED, USAGE, Failure
 from .logs_file import LogFile
 from .programs import Process, is_own_output, is_stream, processes, select
-from .rpc import Supervisor
+from .rpc import Fault, Supervisor
 
 REDIS_LOG = "/var/log/redis/redis-server.log"  # Debian's and Ubuntu's
 
@@ -49,6 +50,7 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
     failures = []
     for program, paths in _named(patterns, config, url, user):
         kept = {path: stream for stream, path in paths if path not in NO_LOG}
+        there = any(os.path.exists(path) for path in kept)
         wanted = {path: stream for path, stream in kept.items() if stream == "stderr" or not only_stderr}
         if kept and not wanted:
             failures.append(Failure(f"{program} has no log of its own for stderr", FAILED, "leave out --err"))
@@ -57,7 +59,8 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
                 Failure(f"{program} keeps no log (NONE, syslog or /dev/null)", FAILED, "set stdout_logfile to a file")
             )
         for path, stream in wanted.items():
-            writers.setdefault(path, (stream, []))[1].append(program)
+            if len(paths) < 3 or not there or os.path.lexists(path):  # of Celery's own and Supervisor's one will do
+                writers.setdefault(path, (stream, []))[1].append(program)
     logs = []
     for path, (stream, programs) in writers.items():
         # Processes of one group may share a file.
@@ -77,31 +80,52 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
 
 def _named(patterns, config, url, user):
     """`(program, [(stream, path)…])` of each program, and of supervisord and redis where they are named."""
-    others = [pattern for pattern in patterns if pattern != "supervisord"]
+    wanted = [pattern for pattern in patterns if pattern != "supervisord"]
     known: list[Process] = []
-    if others or not patterns:
+    own: dict[str, str] = {}
+    if wanted or not patterns:
         try:
-            known = _known(locate.find(config, url, user))
+            known, own = _known(locate.find(config, url, user))
         except Failure:
-            if set(others) != {"redis"}:
+            if set(wanted) != {"redis"}:
                 raise
-    if "redis" in others and not any("redis" in (process.name, process.group) for process in known):
+    if "redis" in wanted and not any("redis" in (process.name, process.group) for process in known):
         yield "redis", [("stdout", REDIS_LOG)]
-        others = [pattern for pattern in others if pattern != "redis"]
+        wanted = [pattern for pattern in wanted if pattern != "redis"]
     if "supervisord" in patterns:
         yield "supervisord", [("stdout", _own_log(config or locate.default_config()))]
-    if others or not patterns:
-        for process in select(others, known):
-            yield process.name, [("stderr", process.stderr_logfile), ("stdout", process.stdout_logfile)]
+    if wanted or not patterns:
+        for process in select(wanted, known):
+            paths = [("stderr", process.stderr_logfile), ("stdout", process.stdout_logfile)]
+            log = own.get(process.name)
+            yield process.name, [*paths, ("stdout", log)] if log not in (None, process.stdout_logfile) else paths
 
 
-def _known(server) -> list[Process]:
+def celery_log(command: str) -> str | None:
+    """The file that a `celery …` command line logs to itself (-f); None without one, and for a name with patterns."""
+    from . import celery_command
+
+    read = celery_command.read(command)
+    path = celery_command.option(read.words, "-f", "--logfile") if read else ""
+    return path if path.startswith("/") and "%" not in path else None
+
+
+def _known(server) -> tuple[list[Process], dict[str, str]]:
+    """The processes, and the log that Celery keeps itself of those that are Celery's: {name: path}."""
     if server.url.startswith("http://"):
         host = server.url.removeprefix("http://").partition("/")[0].rpartition(":")[0].strip("[]")
         if host not in ("localhost", "::1", os.uname().nodename) and not host.startswith("127."):
             raise Failure(f"the logs of {server.url} are on that machine", USAGE, "read them over ssh, with -i and -H")
     try:
-        return processes(Supervisor(server))
+        supervisor = Supervisor(server)
+        known = processes(supervisor)
+        try:
+            infos = supervisor.call("getAllConfigInfo")
+        except Fault:  # Supervisor 3 tells no commands
+            infos = []
+        commands = {(info["group"], info["name"]): str(info.get("command", "")) for info in infos}
+        own = {each.name: celery_log(commands.get((each.group, each.process), "")) for each in known}
+        return known, {name: path for name, path in own.items() if path}
     except Failure as failure:
         if failure.code != DOWN or not server.config:
             raise
@@ -112,13 +136,14 @@ def _known(server) -> list[Process]:
         except Failure:
             raise failure from None
         nothing = dict.fromkeys(Process._fields)
+        own = {name: path for program in programs if (path := celery_log(program.command)) for name in program.logs}
         return [
             Process(
                 **nothing | {"name": name, "group": name.partition(":")[0], "process": name.rpartition(":")[2]}
             )._replace(stdout_logfile=stdout, stderr_logfile=stderr)
             for program in programs
             for name, (stdout, stderr) in program.logs.items()
-        ]
+        ], own
 
 
 def _own_log(config: str) -> str:
@@ -136,17 +161,19 @@ def _check(log: Log) -> None:
     if is_stream(log.path):
         raise Failure(f"{what} is no file but what supervisord itself writes to", FAILED, fix)
     try:
-        state = os.stat(log.path)
-        if not stat.S_ISREG(state.st_mode):
-            raise Failure(f"{what} is no file", FAILED, f"set its {log.stream}_logfile to one")
-        if is_own_output(state):
-            raise Failure(f"{what} is what this command writes to", FAILED, "write to another file")
-        os.close(os.open(log.path, os.O_RDONLY))
+        handle = others.opened(log.path)
+        try:
+            if is_own_output(os.fstat(handle)):
+                raise Failure(f"{what} is what this command writes to", FAILED, "write to another file")
+        finally:
+            os.close(handle)
     except PermissionError:
         raise Failure(f"{what} is not readable for you", DENIED, _remedy(log.path)) from None
     except FileNotFoundError:
         raise
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO):
+            raise Failure(f"{what} is no file", FAILED, f"set its {log.stream}_logfile to one") from None
         raise Failure(f"{what}: {error.strerror}", FAILED) from None
 
 
@@ -178,9 +205,14 @@ def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> 
 
 def read(files, since=None, until=None, last: int | None = None, pattern: re.Pattern | None = None):
     """Yield the Lines written until now, merged by time: those between two times (seconds since the epoch), the `last`
-    so many of each log, those that `pattern` matches (colours do not count)."""
+    so many of each program's, those that `pattern` matches (colours do not count)."""
     keep = pattern and (lambda line: pattern.search(_plain(_text(line))))
-    return merge(*(_lines(log, file.history(since, until, last, keep)) for log, file in files), key=attrgetter("time"))
+    parts: dict[tuple, list] = {}
+    for log, file in files:
+        parts.setdefault(log[:2], []).append(_lines(log, file.history(since, until, last, keep)))
+    by_time = {"key": attrgetter("time")}
+    whole = [merge(*them, **by_time) for them in parts.values()]
+    return merge(*(whole if last is None else (deque(lines, maxlen=last) for lines in whole)), **by_time)
 
 
 def poll(files):

@@ -15,6 +15,7 @@ from heapq import merge
 from itertools import chain
 from time import monotonic, time
 
+from . import others
 from .logs_time import stamp, zone_shift
 
 BLOCK = 1 << 16
@@ -103,7 +104,7 @@ class LogFile:
         self.refused: int | None = None  # the errno, told once
         self._state = None
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = others.opened(path)
         except FileNotFoundError:
             self.tail, self.end, self.written = None, 0, self.seen
         else:
@@ -186,7 +187,7 @@ class LogFile:
             return os.fdopen(os.dup(self.tail.fd), "rb")
         for candidate in (file, *(moved for moved in rotated(self.path) if moved.identity == file.identity)):
             try:
-                stream = open(candidate.path, "rb")  # noqa: SIM115 - the caller closes it
+                stream = open(others.opened(candidate.path), "rb")  # noqa: SIM115 - the caller closes it
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -321,7 +322,7 @@ class LogFile:
         Nothing while the files change too fast to be sure of: what is open stays open, and the next look will tell.
         """
         for _ in range(50):  # until no rotation came in between
-            current = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            current = others.opened(self.path)
             before = rotated(self.path)
             missed, copies, count = self._missed(before, current, truncated)
             identity = _identity(os.fstat(current))
@@ -521,7 +522,7 @@ def _is_cut(file: Rotated) -> bool:
     if _is_compressed(file.path):
         return False
     try:
-        with open(file.path, "rb") as stream:
+        with open(others.opened(file.path), "rb") as stream:
             end = os.fstat(stream.fileno()).st_size
             return end > 0 and os.pread(stream.fileno(), 1, end - 1) != b"\n"
     except OSError:

@@ -1,4 +1,4 @@
-"""Folders of logs, in which supervisord, as root, makes files that a program of another account writes."""
+"""Folders and logs that root makes where an app may write: the app gains nothing else by what it puts there."""
 
 from __future__ import annotations
 
@@ -6,24 +6,62 @@ import os
 import subprocess
 
 import pytest
+from celeryhost.errors import Failure
 from celeryhost.states import owned_paths
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other accounts, so it needs root")
+OWNED = {"owner": "daemon", "group": "adm", "mode": "2750"}
+ROOTS = {"owner": "root", "group": "adm", "mode": "2750"}
 
 
-def test_the_owner_writes_what_root_makes_in_it(tmp_path):
+def bring(folders=(), files=(), taken=(), check=False):
+    return owned_paths.bring({"folders": dict(folders), "files": dict(files), "taken": dict(taken)}, check)
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A folder of an app's, made by bring."""
     log = tmp_path / "log"
-    wanted = {"owner": "nobody", "group": "adm", "mode": "2750", "owner_writes": True}
-    params = {"folders": {str(log): wanted}, "files": {}}
-    assert owned_paths.bring(params, False)["changed"]
-    assert not owned_paths.bring(params, False)["changed"]
-    (log / "by-root").touch()
-    made = "umask 027 && echo line >>by-root && echo line >by-owner && mkdir folder && touch folder/file"
-    subprocess.run(["sh", "-c", made], cwd=log, user="nobody", group="nogroup", extra_groups=[], check=True)
-    assert (log / "by-root").read_text() == "line\n"
-    assert {(log / name).group() for name in ("by-root", "by-owner", "folder")} == {"adm"}
-    assert not any((log / name).stat().st_mode & 0o007 for name in ("by-root", "by-owner", "folder"))
-    reading = ["sh", "-c", "cat by-root && ! echo line 2>&1 >>by-root"]
-    subprocess.run(reading, cwd=log, user="daemon", group="adm", extra_groups=[], check=True, capture_output=True)
-    os.removexattr(log, owned_paths.DEFAULT_ACL)
-    assert owned_paths.bring(params, True)["paths"] == [str(log)]
+    assert bring({str(log): OWNED})["changed"]
+    assert not bring({str(log): OWNED})["changed"]
+    return log
+
+
+def test_what_is_made_has_owner_and_mode(theirs):
+    file = theirs / "new" / "x.log"
+    assert bring(files={str(file): OWNED | {"mode": "0640"}})["paths"] == [str(file)]
+    assert (file.owner(), file.group(), file.stat().st_mode & 0o7777) == ("daemon", "adm", 0o640)
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_link_leads_nowhere(theirs, tmp_path, below):
+    victim = tmp_path / "victim"
+    victim.mkdir(mode=0o700)
+    (theirs / "logs").symlink_to(victim)
+    os.lchown(theirs / "logs", 1, -1)
+    for kind in ("folders", "files"):
+        with pytest.raises(Failure):
+            bring(**{kind: {f"{theirs}/logs{below or '/x'}": OWNED}})
+    assert (victim.owner(), os.listdir(victim)) == ("root", [])
+
+
+def test_a_fifo_is_no_log(theirs):
+    os.mkfifo(theirs / "x.log")
+    with pytest.raises(Failure, match="is something else"):
+        bring(files={str(theirs / "x.log"): OWNED})
+
+
+def test_logs_of_before_are_taken_over_once(theirs, tmp_path):
+    root = tmp_path / "captured"
+    old, new = theirs / "web.log", root / "web.log"
+    make = "echo now >web.log; echo before >web.log.1; ln -s /etc/shadow web.log.2; echo x >other; ln other web.log.3"
+    subprocess.run(["sh", "-c", make], cwd=theirs, user="daemon", group="daemon", extra_groups=[], check=True)
+    with open(old, "a") as still_open:
+        assert bring({str(root): ROOTS}, taken={str(old): str(new)})["paths"] == [str(root), str(old)]
+        still_open.write("by supervisord, until the program is started anew\n")
+    assert new.read_text() == "now\nby supervisord, until the program is started anew\n"
+    assert (root / "web.log.1").read_text() == "before\n"
+    assert sorted(os.listdir(root)) == ["web.log", "web.log.1"]
+    assert (new.owner(), new.group(), new.stat().st_mode & 0o777) == ("root", "adm", 0o640)
+    old.write_text("the app's own")
+    assert not bring(taken={str(old): str(new)})["changed"]

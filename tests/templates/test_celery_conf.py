@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 
 import pytest
@@ -20,7 +21,7 @@ def read(root, tmp_path):
     def read(app, release="r1"):
         described = apps.describe(
             {"name": "mysite", "user": getpass.getuser() if getpass.getuser() != "root" else "nobody"}
-            | {"directory": str(tmp_path), "logs": str(tmp_path)}
+            | {"directory": str(tmp_path), "logs": str(tmp_path), "captured": f"{tmp_path}-captured"}
             | app
         )
         text = render(
@@ -31,6 +32,7 @@ def read(root, tmp_path):
             release=release,
             celery_startsecs=7,
         )
+        os.makedirs(f"{tmp_path}-captured", exist_ok=True)
         (tmp_path / "supervisord.conf").write_text("[supervisord]\n[include]\nfiles = celery.conf\n")
         (tmp_path / "celery.conf").write_text(text)
         options = ServerOptions()
@@ -67,11 +69,12 @@ def test_worker_and_beat(read, tmp_path):
     worker = programs["mysite-worker"]
     assert words(worker)[:4] == [f"{tmp_path}/venv/bin/celery", "-A", "mysite", "worker"]
     assert option(worker, "-n") == "mysite-worker@%h"
-    assert option(worker, "-f") == worker.stdout_logfile == f"{tmp_path}/worker.log"
+    assert option(worker, "-f") == f"{tmp_path}/worker.log"
+    assert worker.stdout_logfile == f"{tmp_path}-captured/worker.log"
     assert "-Q" not in words(worker)
     assert "-B" not in words(worker)
     assert not any(word.startswith("--time-limit") for word in words(worker))
-    assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (0, True)
+    assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (1024 * 1024, True)
     assert (worker.startsecs, worker.startretries, worker.stopwaitsecs) == (7, 100, 300)
     assert (worker.stopasgroup, worker.killasgroup) == (False, True)
     assert worker.umask == 0o027
@@ -186,7 +189,7 @@ def test_flower(read, tmp_path):
     assert flower.environment["FLOWER_PASSWORD_FILE"] == "/etc/celeryhost/mysite-flower.password"
     assert {"--address=127.0.0.1", "--port=5555", "--max-tasks=1000", "--url_prefix=flower"} <= set(words(flower))
     assert f"--db={tmp_path}/flower" in words(flower)
-    assert (flower.stdout_logfile, flower.stdout_logfile_maxbytes) == (f"{tmp_path}/flower.log", 1024 * 1024)
+    assert (flower.stdout_logfile, flower.stdout_logfile_maxbytes) == (f"{tmp_path}-captured/flower.log", 1024 * 1024)
     assert "-E" in words(programs["mysite-worker"])
 
 
@@ -199,7 +202,7 @@ def test_no_events_without_flower(read):
 def test_further_programs(read, tmp_path):
     web = read({"programs": [{"name": "web", "command": "gunicorn mysite.wsgi", "stopsignal": "QUIT"}]})["mysite-web"]
     assert words(web) == [f"{tmp_path}/venv/bin/gunicorn", "mysite.wsgi"]
-    assert (web.stdout_logfile, web.stdout_logfile_maxbytes) == (f"{tmp_path}/web.log", 10 * 1024 * 1024)
+    assert (web.stdout_logfile, web.stdout_logfile_maxbytes) == (f"{tmp_path}-captured/web.log", 10 * 1024 * 1024)
 
 
 def test_without_a_user(read, root, tmp_path):

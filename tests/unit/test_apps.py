@@ -190,6 +190,7 @@ def test_flower_is_off_until_it_is_asked_for():
         "environment": {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": "/etc/celeryhost/mysite-flower.password"},
         "program": "mysite-flower",
         "log": "/var/log/mysite/flower.log",
+        "captured": "/var/log/celeryhost/mysite/flower.log",
     }
     assert apps.describe({"name": "mysite", "flower": {}}) == on
 
@@ -383,8 +384,10 @@ def test_places():
     assert folders["/var/lib/other"]["group"] == "users"
     assert "/srv/other" not in folders  # the code is there already, and is not ours
     logs = apps.log_places(described)
-    theirs = {"owner": "me", "group": "supervisor", "mode": "2750", "owner_writes": True}
+    theirs = {"owner": "me", "group": "supervisor", "mode": "2750"}
     assert logs["folders"]["/var/log/other"] == theirs
+    roots = {"owner": "root", "group": "supervisor", "mode": "2750"}
+    assert logs["folders"]["/var/log/celeryhost"] == logs["folders"]["/var/log/celeryhost/other"] == roots
     assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "supervisor", "mode": "0640"}
 
 

@@ -8,7 +8,7 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from .. import celery_command, logs_time
+from .. import celery_command, logs_time, others
 from ..active import broker
 from ..celery_command import option
 from . import Skip, fail, ok, skip, warn
@@ -156,10 +156,10 @@ def sent(part: Part) -> dict:
     path = log_of(part)
     if path and level in ("INFO", "DEBUG"):
         try:
-            with open(path, "rb") as log:
+            with open(others.opened(path), "rb") as log:
                 state = os.fstat(log.fileno())
                 log.seek(max(0, state.st_size - LOG_END))
-                lines = log.read().splitlines()
+                lines = log.read(LOG_END).splitlines()
         except OSError:
             return {"sent": {}, "since": None}
         made = state.st_mtime  # of a file just rotated, which has no line yet

@@ -1,21 +1,25 @@
-"""Folders and empty files with an owner and a mode, several in one task."""
+"""Folders and empty files with an owner and a mode, several in one task, and logs that root takes over.
+
+The folders above may belong to an app, which must gain nothing else by a link that it puts there meanwhile: so each is
+opened from the one above it, no link is followed but root's own, and all is done to what has been opened.
+"""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import grp
 import os
 import pwd
 import stat
-import struct
 
 from ..errors import Failure
 
-ARGUMENTS = {"folders": {"type": "dict", "default": {}}, "files": {"type": "dict", "default": {}}}
-
-# https://man7.org/linux/man-pages/man5/acl.5.html, as linux/posix_acl_xattr.h packs it.
-DEFAULT_ACL = "system.posix_acl_default"
-VERSION, USER_OBJ, USER, GROUP_OBJ, MASK, OTHER, NO_ID = 2, 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
+ARGUMENTS = {
+    "folders": {"type": "dict", "default": {}},
+    "files": {"type": "dict", "default": {}},
+    "taken": {"type": "dict", "default": {}},
+}
+TAKEN_MODE = 0o640
 
 
 def wrong(path, wanted, kind):
@@ -32,41 +36,91 @@ def wrong(path, wanted, kind):
         owner, group = pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid
     except KeyError:
         return True
-    if (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (owner, group, int(wanted["mode"], 8)):
-        return True
-    return bool(wanted.get("owner_writes")) and not inherits(path, acl(owner))
+    return (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) != (owner, group, int(wanted["mode"], 8))
 
 
-def acl(uid):
-    """What is made in a folder is `uid`'s to write, whoever makes it, and its group's to read."""
-    entries = (USER_OBJ, 7, NO_ID), (USER, 7, uid), (GROUP_OBJ, 5, NO_ID), (MASK, 7, NO_ID), (OTHER, 0, NO_ID)
-    return struct.pack("<I", VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-
-
-def inherits(folder, wanted):
-    """Whether a folder hands down this ACL, or is on a file system that has none."""
+@contextlib.contextmanager
+def opened(path, make=False):
+    """A descriptor of a folder, made for root alone with those above it where they are missing; raises OSError."""
+    handle = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return os.getxattr(folder, DEFAULT_ACL) == wanted
-    except OSError as error:
-        return error.errno == errno.ENOTSUP
+        for name in filter(None, os.path.normpath(path).split("/")):
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o755 if name != os.path.basename(path) else 0o700, dir_fd=handle)
+            above, handle = handle, _entered(name, handle)
+            os.close(above)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _entered(name, above):
+    found = os.lstat(name, dir_fd=above)
+    is_roots = stat.S_ISLNK(found.st_mode) and found.st_uid == 0 and os.fstat(above).st_uid == 0
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return os.open(name, flags if is_roots else flags | os.O_NOFOLLOW, dir_fd=above)
 
 
 def put(path, wanted, folder):
-    if not os.path.lexists(path):
-        if folder:
-            os.makedirs(path, 0o700)
-        else:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    # The folder above may belong to the owner, who must not gain another file by a link put here meanwhile.
-    place = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    if folder:
+        with opened(path, make=True) as place:
+            _give(place, wanted)
+        return
+    with opened(os.path.dirname(path), make=True) as above:
+        name = os.path.basename(path)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=above))
+        place = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise ValueError(f"{path} is there and is something else")
+            _give(place, wanted)
+        finally:
+            os.close(place)
+
+
+def _give(place, wanted):
+    os.fchown(place, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
+    os.fchmod(place, int(wanted["mode"], 8))
+
+
+def leavable(old, new):
+    """{name in the old folder: in the new one} of a log and its rotated files, when nothing is at the new place yet."""
+    if os.path.lexists(new):
+        return {}
     try:
-        owner = pwd.getpwnam(wanted["owner"]).pw_uid
-        os.fchown(place, owner, grp.getgrnam(wanted["group"]).gr_gid)
-        os.fchmod(place, int(wanted["mode"], 8))
-        if wanted.get("owner_writes") and not inherits(place, acl(owner)):
-            os.setxattr(place, DEFAULT_ACL, acl(owner))
-    finally:
-        os.close(place)
+        names = os.listdir(os.path.dirname(old))
+    except OSError:
+        return {}
+    of = os.path.basename(old)
+    return {
+        name: os.path.basename(new) + name[len(of) :]
+        for name in names
+        if name == of or (name.startswith(f"{of}.") and name[len(of) + 1 :].isdigit())
+    }
+
+
+def take(old, new):
+    """Move a log with its rotated files; supervisord goes on writing to it until its program is started anew.
+
+    What was no plain file, or has another name, too, is put away: only root writes where it is now.
+    """
+    with opened(os.path.dirname(old)) as source, opened(os.path.dirname(new)) as target:
+        for name, wanted in sorted(leavable(old, new).items(), reverse=True):
+            try:
+                os.rename(name, f".{wanted}", src_dir_fd=source, dst_dir_fd=target)
+            except OSError:  # on another file system, or gone: it stays
+                continue
+            found = os.lstat(f".{wanted}", dir_fd=target)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                os.unlink(f".{wanted}", dir_fd=target)
+                continue
+            place = os.open(f".{wanted}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
+            os.fchown(place, 0, os.fstat(target).st_gid)
+            os.fchmod(place, TAKEN_MODE)
+            os.close(place)
+            os.rename(f".{wanted}", wanted, src_dir_fd=target, dst_dir_fd=target)
 
 
 def bring(params, check):
@@ -82,5 +136,13 @@ def bring(params, check):
                 raise Failure(f"{path}: no such account: {error}") from None
             except (OSError, ValueError) as error:
                 raise Failure(str(error)) from None
+    for old, new in params["taken"].items():
+        if leavable(old, new):
+            changed.append(old)
+            if not check:
+                try:
+                    take(old, new)
+                except OSError as error:
+                    raise Failure(f"{old}: {error}") from None
     after = "".join(f"{path}\n" for path in changed)
     return {"changed": bool(changed), "paths": changed, "diff": {"before": "", "after": after} if changed else {}}

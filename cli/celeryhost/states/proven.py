@@ -7,7 +7,7 @@ import os
 import time
 from types import SimpleNamespace
 
-from .. import cache, locate, programs
+from .. import cache, locate, others, programs
 from ..errors import UNPROVEN, Failure
 from ..rpc import Supervisor
 
@@ -21,6 +21,7 @@ ARGUMENTS = {
     "seconds": {"type": "int", "default": 0},
 }
 PAUSE = 0.5  # seconds between two looks
+LOG_END = 8 << 20  # bytes of beat's log that are looked through
 
 
 def bring(params, check):
@@ -77,14 +78,14 @@ def last_sending(path):
     """The last line about a task, of those since beat was started; "" when there is none."""
     sending = ""
     try:
-        with open(path, encoding="utf-8", errors="replace") as log:
-            for line in log:
-                if "beat: Starting" in line:
-                    sending = ""
-                elif "Scheduler: Sending due task" in line:
-                    sending = line.rstrip("\n")
-    except OSError:  # not there yet
-        pass
+        lines = others.end(path, LOG_END).decode(errors="replace").split("\n")
+    except OSError:  # not there yet, or no log
+        lines = []
+    for line in lines:
+        if "beat: Starting" in line:
+            sending = ""
+        elif "Scheduler: Sending due task" in line:
+            sending = line
     return sending
 
 

@@ -16,11 +16,16 @@ options:
   folders:
     description:
       - For each path its C(owner), C(group) and C(mode); C(made=true) leaves one that is there as it is.
-      - With C(owner_writes=true) the owner may also write the files that others make in it (a default ACL).
     type: dict
     default: {}
   files:
     description: The same for files, made empty.
+    type: dict
+    default: {}
+  taken:
+    description:
+      - Logs that root takes over, with their rotated files, as long as nothing is at the new place
+        (C(old path) is C(new path), in a folder of root's).
     type: dict
     default: {}
 author: celeryhost

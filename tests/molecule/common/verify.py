@@ -29,6 +29,8 @@ PATHS = {
     "/etc/supervisor/conf.d/mysite-celery.conf": "600 root:root",
     "/run/supervisor.sock": "770 root:supervisor",
     "/var/log/mysite": "2750 mysite:supervisor",
+    "/var/log/celeryhost": "2750 root:supervisor",
+    "/var/log/celeryhost/mysite": "2750 root:supervisor",
     "/var/log/mysite/worker.log": "640 mysite:supervisor",
     "/var/log/mysite/beat.log": "640 mysite:supervisor",
 }
