@@ -21,6 +21,7 @@ from .locate import read_section
 from .masking import MASK, URL_SECRET, hide_passwords
 
 READ_SECONDS = 60  # a small board takes 2
+LONGEST = 4096  # characters of a line that names a Python
 INSTALLED = "/opt/supervisor/bin/supervisord"  # roles/supervisor's own virtual environment
 
 Program = namedtuple(
@@ -216,8 +217,13 @@ def python_of(script: str) -> str:
     """The Python that an installed script names; pip writes a long path as `#!/bin/sh` and `'''exec' PYTHON …`."""
     from shlex import split
 
-    with open(script, encoding="utf-8", errors="replace") as lines:
-        first, second = lines.readline(), lines.readline()
+    from . import others
+
+    try:  # it may be the app's
+        with open(others.opened(script), encoding="utf-8", errors="replace") as lines:
+            first, second = lines.readline(LONGEST), lines.readline(LONGEST)
+    except OSError:
+        return os.path.join(os.path.dirname(script), "python")
     words = split(second[len("'''exec'") :]) if first.startswith("#!/bin/sh") else first[2:].split()
     if len(words) > 1 and words[0].endswith("/env"):
         words[0] = shutil.which(words[1]) or sys.executable

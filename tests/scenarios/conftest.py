@@ -70,6 +70,14 @@ def host():
 
 
 @pytest.fixture
+def checkout(root):
+    """The files of the checkout, as git knows them."""
+    command = ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
+    return [path for path in listed if (root / path).is_file()]
+
+
+@pytest.fixture
 def screenshots(pytestconfig):
     """The folder for pictures of the web pages, None when they are not wanted."""
     return pytestconfig.getoption("screenshots")

@@ -132,14 +132,6 @@ def readme(root):
     return commands
 
 
-@pytest.fixture
-def checkout(root):
-    """The files of the checkout, as git knows them."""
-    command = ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
-    return [path for path in listed if (root / path).is_file()]
-
-
 def run(command, folder):
     """The exit code of a command in that folder, and all it printed."""
     done = subprocess.run(command, **shell(folder))
