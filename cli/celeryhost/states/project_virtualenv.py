@@ -145,6 +145,9 @@ class Environment:
                     "add swap or stop something, run again"
                 ) from None
             raise Failure(explained(broken.output, redis) or last(broken.output)) from None
+        except Failure:
+            place.remove(path)
+            raise
         versions = self.versions(path)
         if not versions:
             place.remove(path)
