@@ -215,6 +215,6 @@ def test_without_a_user(read, root, tmp_path):
 
 
 def test_a_percent_in_a_logs_name_which_supervisor_expands_twice(read, tmp_path):
-    (tmp_path / "50%").mkdir()
-    for program in read({"logs": f"{tmp_path}/50%"}).values():
-        assert program.stdout_logfile.startswith(f"{tmp_path}/50%/")
+    os.makedirs(f"{tmp_path}-captured/50%")
+    for program in read({"logs": str(tmp_path), "captured": f"{tmp_path}-captured/50%"}).values():
+        assert program.stdout_logfile.startswith(f"{tmp_path}-captured/50%/")
