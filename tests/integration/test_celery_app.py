@@ -74,6 +74,11 @@ BROKEN = {
         "from django.core.exceptions import *; raise ImproperlyConfigured('Set the SHOP_KEY environment variable')",
         r"settings\.py:LAST\); write SHOP_KEY under",
     ),
+    "a database's driver that is not there": (
+        SETTINGS,
+        "DATABASES['default']['ENGINE'] = 'django.db.backends.postgresql'",
+        r"Error loading psycopg2 or psycopg module .*; add psycopg\[binary\] to",
+    ),
     "an exception of several lines": (
         SETTINGS,
         r"raise ValueError('one\n  two')",

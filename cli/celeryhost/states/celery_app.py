@@ -82,6 +82,13 @@ UNSET = re.compile(
     r"KeyError: '(?P<os>\w+)' |Set the (\w+) environment variable|"
     r"""variable "?(\w+)"? not set|UndefinedValueError: (\w+) not found"""
 )
+# How Django says that the driver of a database is not installed, and what to write for it.
+DRIVERS = {
+    "Error loading psycopg2 or psycopg module": (
+        "add psycopg[binary] to the project's requirements (on a 32-bit ARM board psycopg, all Python)"
+    ),
+    "Error loading MySQLdb module": "write packages: [python3-mysqldb] and system_site_packages: true for the app",
+}
 
 
 def bring(params, check):
@@ -176,7 +183,10 @@ def _ended(code, output):
 
 
 def _fix(app, output):
-    unset = UNSET.search(cause(output, app["directory"]))
+    why = cause(output, app["directory"])
+    if driver := next((fix for words, fix in DRIVERS.items() if words in why), None):
+        return driver
+    unset = UNSET.search(why)
     name = unset and next(filter(None, unset.groups()))
     if name and (not unset["os"] or " os>" in output or "/os.py" in output):
         return f"write {name} under `environment` of app {app['name']} in celery_apps"
