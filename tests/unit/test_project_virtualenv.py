@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from celeryhost.errors import Failure
-from celeryhost.states.project_virtualenv import ARGUMENTS, bring, explained, last, python_problem
+from celeryhost.states.installer import Broken
+from celeryhost.states.project_virtualenv import ARGUMENTS, CELERY, beside, bring, explained, last, python_problem
 
 
 @pytest.fixture
@@ -82,3 +83,28 @@ def test_a_python_that_the_project_is_not_for():
     assert python_problem("3.12", ">=3.12") == ""
     assert python_problem("/usr/bin/no-such-python", ">=3.12") == ""
     assert "the project is for Python >=3.12 (requires-python), and 3.11 is 3.11" in python_problem("3.11", ">=3.12")
+
+
+class Tool:
+    """An installer that finds no versions for the first so many calls."""
+
+    def __init__(self, *outputs):
+        self.outputs, self.asked = list(outputs), []
+
+    def install(self, path, words):
+        self.asked.append(words)
+        if self.outputs:
+            raise Broken(1, self.outputs.pop(0))
+
+
+def test_a_redis_py_outside_of_celerys_bounds_is_the_projects_own_choice():
+    """celery 5.3.4 with redis 5.0.1, say: celery[redis] wants one before 5."""
+    tool = Tool("No solution found when resolving dependencies")
+    beside(tool, "venv", ["-r", "requirements.txt"], [*CELERY, "django-celery-beat"])
+    assert tool.asked[1] == ["-r", "requirements.txt", "celery", "kombu", "django-celery-beat", "redis", "packaging"]
+
+
+@pytest.mark.parametrize("outputs", [("ResolutionImpossible: first", "second"), ("No space left on device: first",)])
+def test_what_else_does_not_go_together_says_so_itself(outputs):
+    with pytest.raises(Broken, match="first"):
+        beside(Tool(*outputs), "venv", [], list(CELERY))

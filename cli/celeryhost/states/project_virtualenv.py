@@ -39,7 +39,9 @@ LOCK = "/run/celeryhost/pip.lock"
 SECONDS = 20  # that reading a project's requirements may take
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
-OLDER_CELERY = ("celery[redis]<5.7", "kombu<5.7")
+OLDER_CELERY = ("celery[redis]<5.7", "kombu[redis]<5.7")
+# A Celery before 5.5 takes any kombu, also one that does not run with the redis-py that Celery asks for.
+CELERY = ("celery[redis]", "kombu[redis]")
 COMPILER = re.compile(
     r"(?:No such file or directory: |command |Unable to find )['\"]?[^'\"\n]*(?:gcc|g\+\+|cc|cargo|rustc|cmake)\b"
     r"|[Cc]ompiler[^\n]*(?:not found|missing|cannot)|linker `cc` not found|Rust toolchain|(?:pg|mysql|mariadb)_config"
@@ -158,18 +160,18 @@ class Environment:
     def _install(self, tool, path, found, ours):
         named = [word for file in found["files"] for word in ("-r", file)]
         if found["kind"] in ("", "requirements") and not found["hashed"]:
-            return tool.install(path, [*named, *ours])
+            return beside(tool, path, named, ours)
         if found["kind"] == "requirements":
             tool.install(path, named)
         elif found["kind"] == "pyproject":
-            return tool.install(path, [*named, *ours]) if tool.reads_pyproject else tool.locked(path, found)
+            return beside(tool, path, named, ours) if tool.reads_pyproject else tool.locked(path, found)
         else:
             tool.locked(path, found)
         # Ours come apart: they have no hashes, and change nothing of what is locked.
         kept = [line for line in tool.frozen(path).splitlines() if re.match(r"[\w.-]+==", line)]
         tool.write(limits := f"{tool.cache}/tmp/locked.txt", "\n".join(kept))
         try:
-            return tool.install(path, [*ours, "-c", limits])
+            return beside(tool, path, ["-c", limits], ours)
         except Broken as broken:
             names = " ".join(os.path.basename(file) for file in found["files"])
             raise Failure(
@@ -178,10 +180,28 @@ class Environment:
             ) from None
 
 
+def beside(tool, path, words, ours):
+    """Install `ours` with what `words` say; where those take a redis-py outside Celery's bounds for it, that one."""
+    try:
+        return tool.install(path, [*words, *ours])
+    except Broken as broken:
+        if not unsolved(broken.output):
+            raise
+        plain = [word.replace("[redis]", "") for word in ours]
+        try:
+            return tool.install(path, [*words, *plain, "redis", "packaging"])
+        except Broken:
+            raise broken from None
+
+
+def unsolved(output):
+    """Whether an installer has found no versions that go with each other."""
+    return "ResolutionImpossible" in output or "No solution found" in output
+
+
 def explained(output, redis):
     """What an installer's `output` means, in one line with the way out; "" where it says that itself."""
-    unsolved = "ResolutionImpossible" in output or "No solution found" in output
-    if unsolved and too_old(redis) and re.search(r"celery|kombu", output):
+    if unsolved(output) and too_old(redis) and re.search(r"celery|kombu", output):
         return (
             f"requirements ask for a Celery that does not run on Redis {redis} (5.7 needs 6.2); "
             "allow celery<5.7 and kombu<5.7 there, or use a newer Redis"
@@ -253,7 +273,7 @@ def _bring(params, check):
         found = declared(environment.owner, directory, params.get("top"), params["requirements"])
         if problem := python_problem(params["python"], found["python"]):
             raise Failure(problem)
-    celery = list(OLDER_CELERY) if too_old(redis) else ["celery[redis]"]
+    celery = list(OLDER_CELERY if too_old(redis) else CELERY)
     celery += params["extensions"]
     python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
     wanted = [found["texts"], celery, python, params["system_site_packages"]]
