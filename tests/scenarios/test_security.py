@@ -95,7 +95,7 @@ def a_link_in_the_logs_leads_root_nowhere(board):
             "celeryhost restart mysite-worker --timeout 15; logrotate -f /etc/logrotate.d/mysite-celery", check=False
         )
         shown = board.ssh(
-            "celeryhost logs -n 50; su oper -c 'celeryhost logs -n 50'; su oper -c 'supervisorctl tail mysite-worker'",
+            "celeryhost logs -n 500; su oper -c 'celeryhost logs -n 500'; su oper -c 'supervisorctl tail mysite-worker'",
             check=False,
         )
         assert "root:" not in shown.stdout
