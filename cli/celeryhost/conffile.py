@@ -144,15 +144,14 @@ def is_supervisord(pid: int) -> bool:
 
 def main_file(pid: int) -> str | None:
     """The `-c` of a supervisord that runs here, None when it was given none or `pid` is not on this machine."""
-    words = _words(pid)
-    for at, word in enumerate(words):
+    words, found = _words(pid), None
+    for at, word in enumerate(words):  # the last: one before it may be Python's own -c
         for flag in ("-c", "--configuration="):
             if word.startswith(flag):
-                value = word[len(flag) :] or "".join(words[at + 1 : at + 2])
-                return os.path.join(_link(pid, "cwd") or "/", value)
+                found = word[len(flag) :] or "".join(words[at + 1 : at + 2])
         if word == "--configuration":
-            return os.path.join(_link(pid, "cwd") or "/", "".join(words[at + 1 : at + 2]))
-    return None
+            found = "".join(words[at + 1 : at + 2])
+    return None if found is None else os.path.join(_link(pid, "cwd") or "/", found)
 
 
 def _words(pid: int) -> list[str]:

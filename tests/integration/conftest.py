@@ -43,7 +43,9 @@ class Daemon:
         self.process: subprocess.Popen | None = None
         (folder / "conf.d").mkdir()
         (folder / "bin").mkdir()
-        (folder / "bin" / "celeryhost").write_text("from celeryhost.__main__ import main\n\nmain()\n")
+        launcher = folder / "bin" / "celeryhost"
+        launcher.write_text(f"#!{sys.executable}\nfrom celeryhost.__main__ import main\n\nmain()\n")
+        launcher.chmod(0o755)
         (folder / "log").mkdir()
         password = PASSWORD.replace("%", "%%")
         self.config.write_text(f"""

@@ -280,7 +280,8 @@ def test_load_reads_what_supervisord_reads(daemon):
     (program,) = conffile.load(str(daemon.config)).values()
     assert program.name == program.group == "one"
     assert program.command == "sleep 1000"
-    assert program.environment == {"A": "1, 2", "B": "50%"}
+    # supervisord's own, which the program inherits, and the entry's
+    assert program.environment == os.environ | {"NAP": "1000", "A": "1, 2", "B": "50%"}
     assert program.directory == str(daemon.folder / "conf.d")
     assert (program.stopwaitsecs, program.numprocs, program.autostart) == (7, 2, True)
     assert program.file == str(daemon.folder / "conf.d/one.conf")

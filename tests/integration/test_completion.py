@@ -33,7 +33,8 @@ def private(tmp_path_factory, monkeypatch):
 def completed(daemon, line: str) -> list[str]:
     *words, last = line.split(" ")
     script = LINE.format(words=" ".join(words), last=last)
-    done = subprocess.run(["bash", "-c", script], **daemon.options(capture_output=True, timeout=60))
+    path = {"PATH": f"{daemon.folder}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], **daemon.options(path, capture_output=True, timeout=60))
     assert done.stderr == ""
     return done.stdout.split()
 

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -345,7 +346,7 @@ def test_odd_names(daemon):
 
 def test_output_cut_off_by_its_reader_ends_quietly(logs):
     log(logs, "mysite-worker", *(f"{number}" for number in range(100_000)))
-    command = f"{sys.executable} -m celeryhost logs -n 100000 mysite-worker | head -n 2"
+    command = f"{shlex.join(logs.argv('logs', '-n', '100000', 'mysite-worker'))} | head -n 2"
     shown = subprocess.run(command, shell=True, **logs.options(capture_output=True, timeout=60))
     assert (shown.stdout, shown.stderr) == ("0\n1\n", "")
 

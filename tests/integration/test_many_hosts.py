@@ -18,7 +18,7 @@ from sshd import ROOT, sshd
 from waiting import line
 
 LAUNCHER = """#!/bin/sh
-cd {folder} && PYTHONPATH={root}/cli exec {python} -m celeryhost "$@"
+cd {folder} && PYTHONPATH={root}/cli exec {python} {folder}/bin/celeryhost "$@"
 """
 
 
