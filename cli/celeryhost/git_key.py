@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import struct
 import subprocess
 import tempfile
@@ -82,7 +83,9 @@ def _agent(path: str, owner):
 
 
 def _same(path: str, pid: int) -> None:
-    """Raise Failure unless process `pid` listens at `path`."""
+    """Raise Failure unless process `pid` listens at `path`; a link there could lead elsewhere a moment later."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise Failure(f"what lies at {path} in the place of ssh-agent is no socket, and gets no key")
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(AGENT_SECONDS)
         try:

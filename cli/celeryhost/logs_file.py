@@ -448,7 +448,7 @@ class _Tail:
 def _descriptor(file: Rotated) -> int | None:
     """The file's descriptor, of a decompressed copy if need be; None if it is no longer there."""
     try:
-        with open(file.path, "rb") as stream:
+        with open(others.opened(file.path), "rb") as stream:
             if _identity(os.fstat(stream.fileno())) != file.identity:
                 return None
             if not _is_compressed(file.path):

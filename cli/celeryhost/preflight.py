@@ -9,6 +9,8 @@ import os
 import pwd
 import re
 
+from . import others
+
 MOST_FILES = 5000
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "static", "media"}
 
@@ -90,9 +92,8 @@ def project_problems(app: dict, folder: str, variable: str) -> list[str]:
     sources = [f"{base}.py", f"{base}/__init__.py", f"{base}/celery.py"]
     for path in sources:
         try:
-            with open(path, encoding="utf-8", errors="replace") as source:
-                if re.search("celery", source.read(), re.IGNORECASE):
-                    return extension_problems(app, folder)
+            if re.search(b"celery", others.read(path), re.IGNORECASE):
+                return extension_problems(app, folder)
         except OSError:
             continue
     found = _celery_apps(folder)
@@ -107,8 +108,10 @@ def extension_problems(app: dict, folder: str) -> list[str]:
     """
     missing = dict(app["extensions"])
     for path in sources(folder) if missing else ():
-        with open(path, "rb") as source:
-            text = source.read()
+        try:
+            text = others.read(path)
+        except OSError:
+            continue
         missing = {module: key for module, key in missing.items() if module.encode() not in text}
         if not missing:
             break

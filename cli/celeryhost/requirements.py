@@ -20,6 +20,7 @@ PYPROJECT = "pyproject.toml"
 BESIDE = (PYPROJECT, "Pipfile", "setup.py", "setup.cfg", "uv.toml")
 LARGEST = 8 * 1024 * 1024  # bytes of one file
 MOST = 64  # files
+LONGEST = 200  # characters of requires-python
 _INCLUDED = re.compile(r"^\s*(?:-[rc]|--requirement|--constraint)[ =]*([^\s#]+)", re.MULTILINE)
 _LOCAL = re.compile(r"^\s*(?:(?:-e|--editable)[ =]*)?((?:file:(?://)?)?\.{0,2}/?[^\s#;\[]*)", re.MULTILINE)
 
@@ -178,7 +179,7 @@ def _python(texts: dict) -> str:
     places = [(tables.get("project", ""), "requires-python"), (tables.get("tool.poetry.dependencies", ""), "python")]
     places += [(text, "requires-python") for path, text in texts.items() if os.path.basename(path) == "uv.lock"]
     for text, key in places:
-        if said := re.search(rf"^{key}\s*=\s*[\"']([^\"']+)[\"']", text, re.MULTILINE):
+        if said := re.search(rf"^{key}[ \t]*=[ \t]*[\"']([^\"'\n]{{1,{LONGEST}}})[\"']", text, re.MULTILINE):
             return said[1]
     return ""
 

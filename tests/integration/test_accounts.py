@@ -6,16 +6,19 @@ With real processes of two unprivileged accounts of this machine.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from celeryhost import account, active, errors, others
-from celeryhost.checks import host
+from celeryhost import account, active, errors, others, preflight
+from celeryhost.checks import host, project
 from celeryhost.programs import Process
+from celeryhost.states import environment, project_folder, project_virtualenv
 from conftest import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as other accounts, so it needs root")
@@ -96,6 +99,40 @@ def test_links_of_ones_own_and_of_roots_are_followed(theirs):
     (theirs / "roots").symlink_to(theirs / "file")
     for name in ("file", "link", "roots"):
         assert others.read(str(theirs / name)) == others.read_as(APP, str(theirs / name)) == b"text\n"
+
+
+def test_a_project_of_fifos_and_links_lets_nobody_wait(theirs):
+    as_app(theirs, "mkdir site; mkfifo site/celery.py site/late.py; touch manage.py site/__init__.py; ln -s /etc link")
+    app = {"name": "x", "app": "site", "subfolder": "", "extensions": {"django_celery_beat": "beat"}}
+    assert "has no Celery app of that name" in preflight.project_problems(app, str(theirs), "directory")[0]
+    assert "in INSTALLED_APPS" in preflight.extension_problems(app, str(theirs))[0]
+    program = SimpleNamespace(directory=str(theirs))
+    shown = SimpleNamespace(name="x", parts=[SimpleNamespace(program=program, read=SimpleNamespace(app="site"))])
+    assert [finding.level for finding in project.removed(None, shown)] == ["ok"]
+    as_app(theirs, "rm site/__init__.py; mkfifo site/__init__.py")
+    assert list(project.publisher(None, shown)) == []
+    assert project_folder.state(str(theirs / "site" / "late.py")) is None
+
+
+@pytest.mark.parametrize("source", ["-" * 900_000 + "1", "a" + ".a" * 300_000, "(" * 5000])
+def test_a_source_that_is_nested_without_an_end_is_none(source):
+    assert list(project.removed_imports(f"celery = {source}".encode())) == []
+
+
+def test_root_makes_nothing_where_an_account_may_put_a_link(theirs):
+    assert environment.is_roots("/usr/lib/nothing/there")
+    as_app(theirs, "ln -s /usr/lib lib")
+    assert environment.Place(str(theirs / "lib" / "venv"), APP)._keeper() == APP
+    assert not environment.is_roots(str(theirs / "new"))
+
+
+def test_an_environment_that_does_not_answer_is_none(theirs, monkeypatch):
+    monkeypatch.setattr(project_virtualenv, "IMPORTS", 0.5)
+    params = {"path": str(theirs), "directory": str(theirs), "owner": APP}
+    as_app(theirs, "mkdir bin")
+    for script in ("sleep 1000", "echo", "echo []", "echo '[1,\"x\"]'", "yes [ | tr -d '\\n' | head -c 100000"):
+        as_app(theirs, f"echo '#!/bin/sh' >bin/python; echo {shlex.quote(script)} >>bin/python; chmod +x bin/python")
+        assert project_virtualenv.Environment(params).versions() is None
 
 
 # A worker that has become a set-uid program, waiting.

@@ -127,6 +127,10 @@ def test_the_agent_ends_and_nobody_else_gets_the_key(server, tmp_path):
         other.listen()
         with pytest.raises(Failure, match="in the place of ssh-agent, and gets no key"):
             git_key._same(path, 1)
+        git_key._same(path, os.getpid())
+        os.symlink(path, f"{path}.link")
+        with pytest.raises(Failure, match="is no socket, and gets no key"):
+            git_key._same(f"{path}.link", os.getpid())
 
 
 def test_git_lfs_is_said(server):

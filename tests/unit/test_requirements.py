@@ -140,3 +140,8 @@ def test_groups_of_development():
     text = '[dependency-groups]\ndev = ["pytest"]\nprod = ["gunicorn"]\n[tool.poetry.group.docs.dependencies]\n'
     assert [group for group in requirements.groups(text) if requirements.is_development(group)] == ["dev", "docs"]
     assert requirements.default_groups('[tool.uv]\ndefault-groups = ["dev", "prod"]\n') == ["dev", "prod"]
+
+
+def test_a_requires_python_without_an_end_is_none(project):
+    endless = PYPROJECT.replace(">=3.12", f">=3{' ' * 1_000_000}a")
+    assert declared(project({"pyproject.toml": endless}))["python"] == ""

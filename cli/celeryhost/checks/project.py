@@ -7,13 +7,14 @@ import json
 import os
 from urllib.parse import urlsplit
 
-from .. import masking, mysql_script, redis_places, resp
+from .. import masking, mysql_script, others, redis_places, resp
 from ..errors import DENIED, Failure
 from ..preflight import sources
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import App, Host, modules
 from .messages import section
 
+UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)  # the last two of what is nested without an end
 # Gone with Celery 4 and 5, and where it is now.
 # https://docs.celeryq.dev/en/stable/history/whatsnew-5.0.html, …/whatsnew-4.0.html
 REMOVED = {
@@ -65,10 +66,11 @@ def removed(host: Host, app: App):
     found = 0
     for path in sources(directory):
         try:
-            with open(path, "rb") as file:
-                text = file.read()
+            text = others.read(path)
         except PermissionError:
             raise Skip(ROOT) from None
+        except OSError:  # no source, or none that a person writes
+            continue
         for line, name in removed_imports(text):
             found += 1
             module = gone(name)
@@ -89,7 +91,7 @@ def removed_imports(text: bytes):
         return
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except UNPARSED:
         return
     caught = {
         id(inner)
@@ -133,11 +135,10 @@ def publisher(host: Host, app: App):
         return
     path = os.path.join(package, "__init__.py")
     try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read())
+        tree = ast.parse(others.read(path))
     except PermissionError:
         raise Skip(ROOT) from None
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, *UNPARSED):
         return
     modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     modules += [

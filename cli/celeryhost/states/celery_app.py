@@ -173,7 +173,10 @@ def _answer(app, python, question, params, check):
             return None, None
         why = f"is {app['app']!r}, which does not load in {app['directory']}: {why}"
         raise Failure(f"app of app {app['name']} {why}", fix=_fix(app, output))
-    found, *told = map(json.loads, said)
+    try:
+        found, *told = map(json.loads, said)
+    except (ValueError, RecursionError):
+        raise Failure(f"app of app {app['name']}: the project writes celeryhost's own lines: {said[0][:80]}") from None
     return found, evidence.record(asked, *told, began, found) if watched else None
 
 

@@ -11,6 +11,7 @@ import glob
 import os
 import pwd
 import re
+import stat
 
 from ..account import last_line, run
 from ..errors import Failure
@@ -87,16 +88,9 @@ class Place:
             return ""
 
     def _keeper(self) -> str:
-        """Who may change the folder above: root only where nobody else may put a link there."""
+        """Who may change the folder above: root only where nobody else may put a link there, on no way to it."""
         place = os.path.dirname(self.path)
-        while not os.path.exists(place):
-            place = os.path.dirname(place)
-        place = os.path.realpath(place)
-        while (found := os.stat(place)).st_uid == 0 and not found.st_mode & 0o022:
-            if place == "/":
-                return pwd.getpwuid(0).pw_name
-            place = os.path.dirname(place)
-        return self.owner
+        return pwd.getpwuid(0).pw_name if is_roots(place) and is_roots(os.path.realpath(place)) else self.owner
 
     def _folder(self, path: str) -> None:
         keeper = self._keeper() if os.path.dirname(path) == os.path.dirname(self.path) else self.owner
@@ -113,6 +107,21 @@ class Place:
                 f"virtualenv {self.path} cannot be made by {account}: {last_line(output)}",
                 fix=f"let {self.owner} write to {place}, or name another virtualenv",
             )
+
+
+def is_roots(place: str) -> bool:
+    """Whether root alone may change the folders on this way, and has made the links on it; what is not there is
+    nobody's."""
+    while True:
+        try:
+            found = os.lstat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found and (found.st_uid or (found.st_mode & 0o022 and not stat.S_ISLNK(found.st_mode))):
+            return False
+        if place == "/":
+            return True
+        place = os.path.dirname(place)
 
 
 def in_use(path: str) -> bool:

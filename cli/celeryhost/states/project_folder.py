@@ -13,6 +13,7 @@ import os
 import pwd
 import tarfile
 
+from .. import others
 from ..errors import Failure
 from .changing import changing, is_halfway
 
@@ -32,9 +33,11 @@ def state(path):
     if os.path.islink(path):
         return f"->{os.readlink(path)}"
     try:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-            return f"x{digest}" if os.fstat(file.fileno()).st_mode & 0o100 else digest
+        with open(others.opened(path), "rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return f"{'x' if os.fstat(file.fileno()).st_mode & 0o100 else ''}{digest.hexdigest()}"
     except OSError:
         return None
 
@@ -66,7 +69,7 @@ def put(dest, archive, stale):
             if member.issym():
                 os.symlink(member.linkname, new)
             else:
-                with open(new, "wb") as file:
+                with open(new, "xb") as file:  # not into a FIFO that has come there meanwhile
                     file.write(members.extractfile(member).read())
                 os.chmod(new, 0o755 if member.mode & 0o100 else 0o644)
             os.replace(new, path)

@@ -37,6 +37,7 @@ ARGUMENTS = {
 
 LOCK = "/run/celeryhost/pip.lock"
 SECONDS = 20  # that reading a project's requirements may take
+IMPORTS = 120  # that importing Celery may take, on a small board too
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu[redis]<5.7")
@@ -119,15 +120,19 @@ class Environment:
         )
         if not os.access(python, os.X_OK) or not os.path.isdir(self.params["directory"]):
             return None
-        code, output = run(self.owner, python, "-c", script, cwd=self.params["directory"])
-        return json.loads(output.splitlines()[-1]) if code == 0 else None
+        code, output = run(self.owner, python, "-c", script, cwd=self.params["directory"], seconds=IMPORTS)
+        try:
+            celery, kombu = map(str, json.loads(output.splitlines()[-1])) if code == 0 else (None, None)
+        except (ValueError, TypeError, IndexError, RecursionError):  # its Python says something else
+            return None
+        return [celery, kombu] if celery and re.match(r"\d+\.\d+", kombu) else None
 
     def lacking(self, names):
         """Names of the requirements `names` that are not in it, in whatever version."""
         script = "import sys; from importlib.metadata import version; version(sys.argv[1])"
         plain = (re.match(r"[\w.-]+", name)[0] for name in names)
-        where = self.params["directory"]
-        return [name for name in plain if run(self.owner, self.python, "-c", script, name, cwd=where)[0]]
+        options = {"cwd": self.params["directory"], "seconds": IMPORTS}
+        return [name for name in plain if run(self.owner, self.python, "-c", script, name, **options)[0]]
 
     def fill(self, found, ours, revision):
         """Make a new one, see that it works, and only then have it take the place of the other; return `versions`."""
