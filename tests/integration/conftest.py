@@ -104,7 +104,7 @@ files=conf.d/*.conf
 
     def run(self, *args: str, **options) -> subprocess.CompletedProcess:
         """`celeryhost ARGS` that finds this supervisord by itself: beside its own folder, where root looks too."""
-        return subprocess.run(self.argv(*args), **self.options(timeout=60, capture_output=True, **options))
+        return subprocess.run(self.argv(*args), **self.options(timeout=180, capture_output=True, **options))
 
     def popen(self, *args: str, **options) -> subprocess.Popen:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -140,7 +140,7 @@ def kill_group(pid: int):
         os.killpg(pid, signal.SIGKILL)
 
 
-def wait_for(truth, seconds: float = 20):
+def wait_for(truth, seconds: float = 120):
     """Wait until `truth()` holds; a supervisord that does not answer yet counts as no."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

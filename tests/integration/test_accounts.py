@@ -190,7 +190,7 @@ def test_a_term_ends_nothing_half_way(daemon):
         restart = daemon.popen("restart", "slow")
         wait_for(lambda: daemon.state("slow") != "RUNNING")
         restart.send_signal(number)
-        _, said = restart.communicate(timeout=60)
+        _, said = restart.communicate(timeout=180)
         assert restart.returncode == errors.OK, said
         assert ("brought to its end" in said) == (number == signal.SIGTERM)
         assert (daemon.state("slow"), daemon.pid("slow") != before) == ("RUNNING", True)

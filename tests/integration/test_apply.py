@@ -191,7 +191,7 @@ def test_interrupted_it_says_how_to_go_on(daemon):
     running = daemon.popen("apply")
     wait_for(lambda: daemon.state("slow") == "STOPPING")
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=20)
+    _, said = running.communicate(timeout=180)
     assert running.returncode == INTERRUPTED
     assert said == "celeryhost: interrupted; celeryhost apply finishes what is left\n"
 
@@ -207,7 +207,7 @@ def test_two_at_once_take_turns(daemon):
     assert late.value.code == TIMEOUT
     assert f"pid {first.pid} (" in str(late.value)
     second = daemon.run("apply")
-    first.communicate(timeout=20)
+    first.communicate(timeout=180)
     assert (first.returncode, second.returncode) == (OK, OK)
     assert second.stdout.startswith("nothing to do")
     assert spawned(daemon, "slow") == 2

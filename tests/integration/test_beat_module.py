@@ -65,7 +65,7 @@ def ticked(request, root, tmp_path):
     def run(seconds: float) -> dict:
         command = [sys.executable, "-c", SCRIPT, str(seconds), request.param, tmp_path]
         environment = {"PYTHONPATH": str(root / "cli" / "celeryhost" / "inside")}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
         assert found["longest"] == SCHEDULERS[request.param]

@@ -27,7 +27,7 @@ def test_it_loads_after_its_migrations_were_listed(tmp_path, ending):
     assert f"    {ending}\n" in manage.read_text()
     question = json.dumps(["mysite", ["task_acks_lat"], [], True, True])
     argv = [sys.executable, "-c", celery_app.SCRIPT, question]
-    done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1].removeprefix("celeryhost: "))
     assert "[ ]  contenttypes.0001_initial" in found["plan"]
@@ -40,7 +40,7 @@ def test_a_transport_that_is_none_is_seen_before_its_worker_starts(looks, code):
     question = json.dumps(["mysite", [], [], False, looks])
     argv = [sys.executable, "-c", celery_app.SCRIPT, question]
     environment = os.environ | {"CELERY_BROKER_URL": "rediss-typo://127.0.0.1"}
-    done = subprocess.run(argv, cwd=EXAMPLE, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, cwd=EXAMPLE, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == code, done.stderr
     assert ("rediss-typo" in done.stderr) == looks
 

@@ -34,7 +34,7 @@ def completed(daemon, line: str) -> list[str]:
     *words, last = line.split(" ")
     script = LINE.format(words=" ".join(words), last=last)
     path = {"PATH": f"{daemon.folder}/bin:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", script], **daemon.options(path, capture_output=True, timeout=60))
+    done = subprocess.run(["bash", "-c", script], **daemon.options(path, capture_output=True, timeout=180))
     assert done.stderr == ""
     return done.stdout.split()
 
@@ -77,7 +77,7 @@ def test_script_is_what_the_shell_can_read(shell, daemon):
     assert done.stdout.splitlines()[-1].startswith("# To keep it: ")
     assert daemon.run("completion", env={"SHELL": f"/bin/{shell}"}).stdout == done.stdout
     if shutil.which(shell):
-        check = subprocess.run([shell, "-n"], input=done.stdout, text=True, capture_output=True, timeout=20)
+        check = subprocess.run([shell, "-n"], input=done.stdout, text=True, capture_output=True, timeout=180)
         assert (check.returncode, check.stderr) == (0, "")
 
 

@@ -227,7 +227,7 @@ def test_interrupted_says_what_it_leaves(daemon):
     run = daemon.popen("restart", "slow", "quick")
     wait_for(lambda: daemon.state("slow") == "STOPPING" and daemon.state("quick") == "RUNNING")
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=20)
+    _, said = run.communicate(timeout=180)
     assert run.returncode == errors.INTERRUPTED
     assert said == "celeryhost: interrupted; STOPPING: slow; finish with celeryhost start slow\n"
 
@@ -241,7 +241,7 @@ def test_supervisord_gone_in_the_middle(daemon, command):
     left = daemon.pid("slow")
     daemon.process.kill()
     daemon.process.wait()
-    _, said = run.communicate(timeout=20)
+    _, said = run.communicate(timeout=180)
     os.killpg(left, signal.SIGKILL)
     assert run.returncode == errors.DOWN
     assert "last stopping: slow" in said

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from celeryhost.errors import FAILED, OK, USAGE
 
-SECONDS = 60  # for anything to happen
+SECONDS = 180  # for anything to happen
 PROJECT = {
     "manage.py": 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")\n',
     "shop/__init__.py": "",
@@ -151,7 +151,7 @@ def test_two_side_by_side(project, dev):
     stacks = [dev(first), dev(second)]
     for stack, place in zip(stacks, (first, second), strict=True):
         stack.wait_for(r"shop-worker .*ready\.")
-        assert task(stack, place, "add.delay(2, 3).get(timeout=20)") == "5\n"
+        assert task(stack, place, "add.delay(2, 3).get(timeout=180)") == "5\n"
         stack.wait_for(r"shop-beat .*Sending due task tick")
         stack.wait_for(r"shop-worker .*ticked")
     stacks[0].wait_for("everything runs")
@@ -172,7 +172,7 @@ def test_two_side_by_side(project, dev):
     assert stacks[0].end() == OK, stacks[0].said
     assert not processes_of(stacks[0].folder)
     assert "Warm shutdown" in stacks[0].said
-    assert task(stacks[1], second, "add.delay(3, 4).get(timeout=20)") == "7\n", "the other one goes on"
+    assert task(stacks[1], second, "add.delay(3, 4).get(timeout=180)") == "7\n", "the other one goes on"
     stacks[1].process.terminate()
     assert stacks[1].end() == OK
     assert not processes_of(stacks[1].folder)
@@ -236,7 +236,7 @@ def test_results_go_to_its_own_redis(project, dev):
     assert (
         "CACHES['default']['LOCATION'] of Django's settings is redis://localhost:6379/1, this machine's" in stack.said
     )
-    assert task(stack, place, "add.delay(2, 3).get(timeout=20)") == "5\n"
+    assert task(stack, place, "add.delay(2, 3).get(timeout=180)") == "5\n"
     assert re.search(
         r"CELERY_RESULT_BACKEND=redis://:\w+@127.0.0.1:\d+/3\n", (stack.folder / "environment").read_text()
     )
@@ -248,7 +248,7 @@ def test_a_long_path(project, dev):
     place = project("x" * 100)
     stack = dev(place)
     stack.wait_for(r"shop-worker .*ready\.")
-    assert task(stack, place, "add.delay(2, 3).get(timeout=20)") == "5\n"
+    assert task(stack, place, "add.delay(2, 3).get(timeout=180)") == "5\n"
     stack.interrupt()
     assert stack.end() == OK
     listen = re.search(r"serverurl = unix://(.*)/supervisor.sock", (stack.folder / "supervisord.conf").read_text())[1]

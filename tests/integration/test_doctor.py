@@ -126,10 +126,10 @@ class Stack:
         """End the worker, which gives back what it holds, and start it on an empty queue."""
         ready = read(self.logs / "worker.log").count("ready.")
         self.daemon.rpc.call("stopProcess", "mysite-worker", False)
-        wait_for(lambda: self.daemon.state("mysite-worker") == "STOPPED", 60)
+        wait_for(lambda: self.daemon.state("mysite-worker") == "STOPPED", 180)
         self.server.client().delete("celery", "unacked", "unacked_index")
         self.daemon.rpc.call("startProcess", "mysite-worker", False)
-        wait_for(lambda: read(self.logs / "worker.log").count("ready.") > ready, 60)
+        wait_for(lambda: read(self.logs / "worker.log").count("ready.") > ready, 180)
 
     def look(self, *args, prefix=()):
         """The lines of a run, by check: [(level, text)…]."""
@@ -577,7 +577,7 @@ def test_without_root(stack):
         text=True,
         cwd="/",
         env={"SUPERVISOR_PASSWORD": SUPERVISOR_PASSWORD, "PATH": os.environ["PATH"]},
-        timeout=60,
+        timeout=180,
         check=False,
     )
     if "No module named" in done.stderr or "Permission denied" in done.stderr:

@@ -55,7 +55,7 @@ def worker(daemon, monkeypatch, request):
     log = daemon.folder / "log" / "mysite-worker.log"
     wait_for(lambda: " ready." in log.read_text())
     send = "import jobs; jobs.nap.delay(6); jobs.nap.delay(6)"
-    subprocess.run([sys.executable, "-c", send], cwd=daemon.folder, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", send], cwd=daemon.folder, check=True, timeout=180)
     wait_for(lambda: log.read_text().count("nap begins") == 2)
     return log
 
@@ -79,11 +79,11 @@ def test_running_tasks_are_left_when_told(daemon, worker):
     done = daemon.run("restart", "mysite", "--no-graceful")
     assert done.returncode == errors.OK
     assert "nap ends" not in worker.read_text()
-    wait_for(lambda: worker.read_text().count("nap ends") == 2, 60)  # acknowledged late, so run again
+    wait_for(lambda: worker.read_text().count("nap ends") == 2, 180)  # acknowledged late, so run again
 
 
 def test_idle_worker_says_nothing_of_tasks(daemon, worker):
-    wait_for(lambda: worker.read_text().count("nap ends") == 2, 60)
+    wait_for(lambda: worker.read_text().count("nap ends") == 2, 180)
     done = daemon.run("stop", "mysite-worker")
     assert done.returncode == errors.OK
     assert "lets" not in done.stdout

@@ -78,7 +78,7 @@ def test_later_calls_are_silent_and_change_nothing(installed):
 
 def test_arguments_and_exit_code_pass_through(installed):
     done = subprocess.run(
-        [installed / "celeryhost", "provision", "-i", "no such place"], text=True, capture_output=True, timeout=60
+        [installed / "celeryhost", "provision", "-i", "no such place"], text=True, capture_output=True, timeout=180
     )
     assert done.returncode == 2
     assert done.stderr == "celeryhost: inventory 'no such place' does not exist; name a file or folder with -i\n"

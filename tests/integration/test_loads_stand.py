@@ -66,7 +66,7 @@ class Site:
     def manage(self, *words):
         argv = [self.venv / "bin/python", "manage.py", *words]
         environment = os.environ | {"DJANGO_SETTINGS_MODULE": "mysite.settings"}
-        subprocess.run(argv, cwd=self.project, env=environment, check=True, capture_output=True, timeout=60)
+        subprocess.run(argv, cwd=self.project, env=environment, check=True, capture_output=True, timeout=180)
 
     def app(self, **more):
         user = pwd.getpwuid(os.getuid()).pw_name

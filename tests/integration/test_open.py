@@ -49,7 +49,7 @@ def status_of(url: str, user: str = "", password: str = "") -> int:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         request.add_header("Authorization", f"Basic {token}")
     try:
-        return urllib.request.urlopen(request, timeout=10).status
+        return urllib.request.urlopen(request, timeout=180).status
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -148,7 +148,7 @@ def flower(daemon, root, tmp_path):
         )
         (daemon.folder / "conf.d" / "mysite.conf").write_text(entry)
         daemon.start(until=("STARTING", "RUNNING"))
-        wait_for(lambda: daemon.run("open", "--flower", "--no-browser").returncode == 0, 60)
+        wait_for(lambda: daemon.run("open", "--flower", "--no-browser").returncode == 0, 180)
         yield "secret"
         daemon.end()
 

@@ -46,7 +46,7 @@ def ask(daemon, root, tmp_path):
     def ask(path="/", method="GET", password=PASSWORD, host=f"localhost:{port}", body=None, **headers):
         token = base64.b64encode(f"{USER}:{password}".encode()).decode()
         named = {name.replace("_", "-"): value.replace("PORT", str(port)) for name, value in headers.items()}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
         connection.request(method, path, body, {"Host": host, "Authorization": f"Basic {token}", **named})
         return connection.getresponse().status
 

@@ -14,7 +14,7 @@ import pytest
 from celeryhost import paths, provision
 from celeryhost.errors import DENIED, FAILED, INTERRUPTED, UNKNOWN, UNREACHABLE, USAGE, Failure
 
-SECONDS = 60
+SECONDS = 180
 
 
 def celeryhost(*arguments, **options) -> subprocess.CompletedProcess:

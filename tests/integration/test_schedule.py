@@ -385,7 +385,7 @@ main()
 def test_explaining_with_the_celery_of_a_project(site):
     site.programs()
     words = ["schedule", "explain", "0 12 * * 1"]
-    options = site.daemon.options(timeout=60, capture_output=True)
+    options = site.daemon.options(timeout=180, capture_output=True)
     script = site.daemon.folder / "bin" / "without-celery"
     script.write_text(WITHOUT_CELERY)
     done = subprocess.run([sys.executable, script, *words], **options)

@@ -133,7 +133,7 @@ def test_socket_of_someone_else(daemon, root):
         shutil.copytree(root / "cli" / "celeryhost", daemon.folder / "lib" / "celeryhost")
         main = "import sys; sys.path.insert(0, 'lib'); from celeryhost.__main__ import main; main()"
         command, nobody = ["/usr/bin/python3", "-c", main, "status"], {"user": 65534, "group": 65534}
-    done = subprocess.run(command, cwd=daemon.folder, capture_output=True, text=True, timeout=60, **nobody)
+    done = subprocess.run(command, cwd=daemon.folder, capture_output=True, text=True, timeout=180, **nobody)
     assert (done.returncode, done.stdout) == (errors.DENIED, "")
     assert done.stderr.endswith("join group `supervisor` and log in again, or use sudo\n")
     assert len(done.stderr.splitlines()) == 1
@@ -276,7 +276,7 @@ def test_watch(daemon):
     watch = daemon.popen("status", "--watch=0.5", "--json")
     first, second = (json.loads(watch.stdout.readline()) for _ in range(2))
     watch.send_signal(signal.SIGINT)
-    _, said = watch.communicate(timeout=20)
+    _, said = watch.communicate(timeout=180)
     assert watch.returncode == errors.INTERRUPTED
     assert said.strip() == "celeryhost: interrupted"
     assert first["programs"][0]["cpu"] > 1

@@ -56,7 +56,7 @@ class Terminal:
 
     def tmux(self, *words: str, **options) -> str:
         argv = ["tmux", "-S", self.socket, *words]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=20, **options).stdout
+        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=180, **options).stdout
 
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
@@ -67,7 +67,7 @@ class Terminal:
     def wait_for(self, *texts: str) -> str:
         """The screen, once it shows all of these."""
         try:
-            wait_for(lambda: all(text in self.screen() for text in texts), 60)
+            wait_for(lambda: all(text in self.screen() for text in texts), 180)
         except AssertionError:
             raise AssertionError(f"no {texts} in:\n{self.screen()}") from None
         return self.screen()
@@ -156,7 +156,7 @@ def test_what_was_begun_goes_on_after_quitting(daemon, terminal):
     wait_for(lambda: daemon.state("slow") == "STOPPING")
     screen.press("q")
     assert "restart slow goes on; see celeryhost status" in screen.wait_for("over")
-    wait_for(lambda: daemon.state("slow") == "RUNNING" and daemon.pid("slow") != before, 60)
+    wait_for(lambda: daemon.state("slow") == "RUNNING" and daemon.pid("slow") != before, 180)
 
 
 def _processes(text: str) -> list[str]:
@@ -253,7 +253,7 @@ def test_the_stream_tells_of_queues_tasks_and_beat(daemon, tmp_path):
             assert [program["name"] for program in seen[0]["programs"]] == ["shop-beat", "shop-worker", "web"]
             for queue, arguments in (("celery", "[false]"), ("slow", "[true]")):
                 subprocess.run(
-                    [*send, queue, "-a", arguments], cwd=daemon.folder, env=environment, check=True, timeout=60
+                    [*send, queue, "-a", arguments], cwd=daemon.folder, env=environment, check=True, timeout=180
                 )
 
             def see(truth):
@@ -263,7 +263,7 @@ def test_the_stream_tells_of_queues_tasks_and_beat(daemon, tmp_path):
                     seen.append(json.loads(text))
                     return truth(seen[-1]["apps"][0])
 
-                wait_for(look, 60)
+                wait_for(look, 180)
 
             see(lambda app: app["failed"] == 1 and (app["done"] or 0) >= 3)
             see(lambda app: app["beat"]["next"])
@@ -277,7 +277,7 @@ def test_the_stream_tells_of_queues_tasks_and_beat(daemon, tmp_path):
             texts = [told["text"] for one in seen for told in one["log"]]
             assert sum("raised unexpected" in text for text in texts) == 1
             daemon.rpc.call("stopProcess", "shop-worker", True)
-            subprocess.run([*send, "slow", "-a", "[true]"], cwd=daemon.folder, env=environment, check=True, timeout=60)
+            subprocess.run([*send, "slow", "-a", "[true]"], cwd=daemon.folder, env=environment, check=True, timeout=180)
             see(lambda app: app["queues"] is None and app["remark"] is None)  # nobody says where the broker is
             daemon.rpc.call("startProcess", "shop-worker", False)
             see(lambda app: app["queues"])

@@ -51,7 +51,7 @@ def mine(tmp_path):
         subprocess.run(["git", "-C", site, *words], check=True)
     subprocess.run(["git", "-C", site, "remote", "add", "origin", "https://git.invalid/x.git"], check=True)
     command = [sys.executable, "-m", "celeryhost", "init", site, "--host", "localhost", "-o", tmp_path / "mine"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return tmp_path / "mine", marker, branch
 

@@ -109,7 +109,7 @@ class Host:
 
     def ready(self):
         log = self.daemon.folder / "log" / "shop-worker.log"
-        wait_for(lambda: " ready." in log.read_text(), 40)
+        wait_for(lambda: " ready." in log.read_text(), 180)
         wait_for(lambda: self.redis("SMEMBERS", "_kombu.binding.reply.celery.pidbox"))
         return self
 
@@ -161,8 +161,8 @@ def test_frozen_worker_is_restarted_and_loses_nothing(host):
     host.send(20, 0.2)
     wait_for(lambda: len(host.done()) >= 2)
     os.kill(first, signal.SIGSTOP)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, first), 30)
-    wait_for(lambda: set(host.done()) == set(range(20)), 30)
+    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, first), 180)
+    wait_for(lambda: set(host.done()) == set(range(20)), 180)
     assert host.done() == list(range(20))  # none twice
     wait_for(lambda: host.kinds("shop-worker") == ["frozen", "recovered"])
     assert "its main process has been stopped (SIGSTOP)" in host.events()[0]
@@ -175,7 +175,7 @@ def test_worker_that_does_not_consume_and_one_that_hangs(host):
     os.kill(first, signal.SIGHUP)
     host.looks(1)
     host.send(5)
-    wait_for(lambda: host.done() == list(range(5)), 40)
+    wait_for(lambda: host.done() == list(range(5)), 180)
     wait_for(lambda: host.kinds("shop-worker")[-1] == "recovered")
     assert host.kinds("shop-worker")[0] == "unread"
 
@@ -184,8 +184,8 @@ def test_worker_that_does_not_consume_and_one_that_hangs(host):
     host.looks(8)
     assert host.daemon.pid("shop-worker") == second  # no harm while nothing waits
     host.send(5)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 40)
-    wait_for(lambda: len(host.done()) == 10, 30)
+    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 180)
+    wait_for(lambda: len(host.done()) == 10, 180)
     assert "silent" in host.kinds("shop-worker")
 
 
@@ -280,11 +280,11 @@ def test_restarts_are_bounded(host):
     first = host.daemon.pid("shop-worker")
     os.kill(first, signal.SIGSTOP)
     host.send(5)
-    wait_for(lambda: host.done() == list(range(5)), 30)
+    wait_for(lambda: host.done() == list(range(5)), 180)
     wait_for(lambda: host.kinds("shop-worker")[-1] == "recovered")
     second = host.daemon.pid("shop-worker")
     os.kill(int(Path(f"/proc/{second}/task/{second}/children").read_text().split()[0]), signal.SIGSTOP)
-    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 30)
+    wait_for(lambda: host.daemon.pid("shop-worker") not in (0, second), 180)
     wait_for(lambda: host.daemon.state("shop-worker") == "RUNNING")
     last = host.daemon.pid("shop-worker")
     os.kill(last, signal.SIGSTOP)

@@ -6,7 +6,7 @@ import subprocess
 import threading
 
 
-def line(process: subprocess.Popen, stream: str = "stdout", seconds: float = 30) -> str:
+def line(process: subprocess.Popen, stream: str = "stdout", seconds: float = 120) -> str:
     """Its next line; empty when it ended, or was ended because nothing came in time."""
     timer = threading.Timer(seconds, process.kill)
     timer.start()
