@@ -16,17 +16,18 @@ from celeryhost import errors
 from tests.hosts.host import KEY
 from tests.scenarios import pages
 
+from .attacks import attack
 from .drift import find_and_mend
 from .refused import refuse_and_mend
 
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
-def test_this_machine(host, init, root, checkout, readme):
+def test_this_machine(host, init, root, checkout, readme, subtests):
     (provision,) = readme("on a fresh machine")
     bare = host(init=init)
     bare.copy(root, "celeryhost", files=checkout)
 
-    first = bare.ssh(f"cd celeryhost && {provision}")
+    first = bare.ssh(f"cd celeryhost && AWS_SECRET_ACCESS_KEY=of-root {provision}")
     password = bare.ssh("cat /etc/celeryhost/redis.password").stdout.strip()
     assert password not in first.stdout + first.stderr
     bare.ssh("python3 -", input=(root / "tests/molecule/common/verify.py").read_text())
@@ -46,6 +47,8 @@ def test_this_machine(host, init, root, checkout, readme):
     if init == "systemd":
         find_and_mend(bare, provision)
         refuse_and_mend(bare, provision)
+    else:
+        attack(bare, subtests)
 
 
 def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screenshots):
