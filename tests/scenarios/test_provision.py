@@ -31,9 +31,10 @@ def test_this_machine(host, init, root, checkout, readme, subtests):
     password = bare.ssh("cat /etc/celeryhost/redis.password").stdout.strip()
     assert password not in first.stdout + first.stderr
     bare.ssh("python3 -", input=(root / "tests/molecule/common/verify.py").read_text())
-    said = [bare.ssh(command).stdout for command in readme("on the provisioned machine")]
-    assert "mysite-worker" in said[0]
-    assert said[-1].strip() == "5"
+    said = {command: bare.ssh(command).stdout for command in readme("on the provisioned machine")}
+    assert "mysite-worker" in said["celeryhost status"]
+    assert said["sudo celeryhost run app.tasks.sum 2 3"].strip() == "5"
+    assert "1 node online" in said["sudo celeryhost celery mysite -- inspect active"]
 
     second = bare.ssh(f"cd celeryhost && {provision}")
     assert set(re.findall(r"changed=(\d+)", second.stdout)) == {"0"}
