@@ -165,7 +165,7 @@ class _Plan:
     def ask_for_tasks(self, chosen: list[Process]):
         alive = [process for process in chosen if process.state in ALIVE and self.is_worker(process)]
         workers = {process: (self.setting(process, "command"), self.setting(process, "uid")) for process in alive}
-        if workers and self.graceful and self.wait:
+        if workers and self.graceful and self.wait and self.supervisor.believed:
             from .active import tasks
 
             self.tasks.update(tasks(workers))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import _socket  # the C half of socket: the other half's imports are a fifth of what `status` takes
 import errno
+import os
+import sys
 import time
 from binascii import b2a_base64
 from xml.parsers import expat
@@ -26,6 +28,7 @@ STILL_RUNNING = 91
 CANT_REREAD = 92
 
 
+_PEER = getattr(_socket, "SO_PEERCRED", None)  # pid, uid and gid: three ints
 LIMIT = 64 << 20  # bytes of an answer: a thousand programs take two million
 
 
@@ -39,11 +42,16 @@ class Fault(Exception):
 
 
 class Supervisor:
-    """A supervisord. `server` is a locate.Server; `timeout` in seconds bounds each call."""
+    """A supervisord. `server` is a locate.Server; `timeout` in seconds bounds each call.
+
+    `believed`: whether every answer so far came from a process of root's or of one's own on this machine. What another
+    says of a process, its account or its command is printed, and nothing is executed for it.
+    """
 
     def __init__(self, server, timeout: float = 10):
         self.server = server
         self.timeout = timeout
+        self.believed = True
 
     def call(self, method: str, *params):
         """The result of `supervisor.METHOD`; raises Fault, or Failure (DOWN, DENIED)."""
@@ -119,12 +127,30 @@ class Supervisor:
             except OSError:
                 connection.close()
                 raise
+            peer = connection.getsockopt(_socket.SOL_SOCKET, _PEER, 12) if _PEER else bytes(12)
+            self.believed &= int.from_bytes(peer[4:8], sys.byteorder) in (0, os.geteuid())
             return connection
         import socket
 
         place = url[len("http://") :].partition("/")[0]
         host, _, port = place.rpartition(":") if place.rpartition(":")[2].isdigit() else (place, "", "80")
-        return socket.create_connection((host.strip("[]"), int(port)), self.timeout)
+        connection = socket.create_connection((host.strip("[]"), int(port)), self.timeout)
+        here = connection.getpeername()[0] == connection.getsockname()[0]
+        self.believed &= here and _listeners(int(port)) <= {0, os.geteuid()}
+        return connection
+
+
+def _listeners(port: int) -> set[int]:
+    """The uids of those who listen at a port of this machine (proc_net(5))."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table) as lines:
+                rows = [line.split() for line in lines][1:]
+        except OSError:
+            continue
+        found |= {int(row[7]) for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+    return found
 
 
 def _unanswered(error: OSError, url: str, timeout: float) -> Failure:

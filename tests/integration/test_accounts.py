@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import conftest
 import pytest
-from celeryhost import account, active, errors, others, preflight
+from celeryhost import account, active, errors, locate, others, preflight, rpc
 from celeryhost.checks import host, project
 from celeryhost.programs import Process
 from celeryhost.states import environment, project_folder, project_virtualenv
@@ -160,6 +161,53 @@ def test_a_worker_that_is_a_set_uid_program_now_makes_nobody_root(theirs, tmp_pa
     finally:
         process.kill()
         process.wait()
+
+
+# A supervisord of EVE's, whose worker would run as root in a Python of root's, with EVE's modules.
+FAKE = """
+import os, sys, xmlrpc.server
+folder, port = sys.argv[1:]
+os.makedirs(f"{folder}/celery")
+with open(f"{folder}/celery/__init__.py", "w") as file:
+    file.write("import os; os.mkdir(" + repr(folder) + " + '/as-' + str(os.getuid()))")
+if not (pid := os.fork()):
+    os.execve("/bin/sleep", ["sleep", "600"], {"PYTHONPATH": folder})
+info = dict.fromkeys(("group", "name"), "w") | {"statename": "RUNNING", "state": 20, "pid": pid}
+info |= dict.fromkeys(("start", "stop", "now", "exitstatus"), 0)
+info |= dict.fromkeys(("spawnerr", "description", "stdout_logfile", "stderr_logfile"), "")
+config = {"group": "w", "name": "w", "command": "/usr/bin/python3 -m celery -A x worker", "uid": 0}
+server = xmlrpc.server.SimpleXMLRPCServer(("127.0.0.1", int(port)), logRequests=False, allow_none=True)
+called = lambda calls: [server.funcs[call["methodName"]](*call["params"]) for call in calls]
+server.register_function(called, "system.multicall")
+for name, answer in {"getAllProcessInfo": [info], "getAllConfigInfo": [config], "getProcessInfo": info}.items():
+    server.register_function(lambda *_, answer=answer: answer, f"supervisor.{name}")
+for name in ("stopProcess", "startProcess"):
+    server.register_function(lambda *_: True, f"supervisor.{name}")
+print(pid, flush=True)
+server.serve_forever()
+"""
+
+
+def test_only_a_supervisord_of_roots_or_ones_own_is_believed(daemon, theirs):
+    daemon.program("w")
+    for server in (daemon.start().rpc.server, locate.Server(daemon.url, conftest.USER, conftest.PASSWORD)):
+        supervisor = rpc.Supervisor(server)
+        assert supervisor.call("getPID") == daemon.process.pid
+        assert supervisor.believed
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["/usr/bin/python3", "-c", FAKE, str(theirs), str(port)]
+    fake = subprocess.Popen(command, user=APP, group=APP, extra_groups=[], stdout=subprocess.PIPE, text=True)
+    pid = int(fake.stdout.readline())
+    try:
+        done = daemon.run("-s", f"http://127.0.0.1:{port}", "restart", "w", "--timeout", "1")
+        assert "w: timeout: still RUNNING" in done.stderr
+        assert sorted(path.name for path in theirs.iterdir()) == ["celery"]
+    finally:
+        fake.kill()
+        fake.wait()
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_the_password_is_for_who_has_the_port():
