@@ -16,7 +16,10 @@ DRIFTS = {
         "chmod 0644 /etc/supervisor/conf.d/mysite-celery.conf",
         "stat -c %a /etc/supervisor/conf.d/mysite-celery.conf | grep -x 600",
     ),
-    "a log removed": ("rm /var/log/mysite/beat.log", "stat -c %U:%a /var/log/mysite/beat.log | grep -x mysite:640"),
+    "a log open to others": (
+        "chmod 0666 /var/log/mysite/beat.log",
+        "stat -c %U:%a /var/log/mysite/beat.log | grep -x mysite:640",
+    ),
     "code edited": ("echo 'x = 1' >>/srv/mysite/app/tasks.py", "! grep '^x = 1' /srv/mysite/app/tasks.py"),
     "code and a file at once": (
         "echo 'x = 1' >>/srv/mysite/app/tasks.py; chmod 0644 /etc/redis/celeryhost.conf",
