@@ -1,6 +1,6 @@
 """Answers of supervisord and Redis, logs, descriptions and inventories with mistakes: no traceback, no hang.
 
-`python -m tests.fuzz [SEED] [COUNT]` prints a line a kind and each case that fails; it is no part of every run.
+`python -m tests.fuzz [SEED [COUNT [KIND]]]` prints a line a kind and each case that fails; it is no part of every run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 import xmlrpc.client
 from urllib.parse import urlsplit
 
-from celeryhost import apps, inventory, logs_file, programs, remote, resp, rpc
+from celeryhost import apps, conffile, inventory, locate, logs_file, programs, remote, resp, rpc
 from celeryhost.checks import Skip
 from celeryhost.checks.redis import Redis
 from celeryhost.errors import Failure
@@ -24,7 +24,7 @@ from celeryhost.locate import Server
 from celeryhost.watchdog_redis import Mailbox
 
 SLACK = 1.0  # seconds beyond a limit that a busy machine may take
-LIMITS = {"xml-rpc": 0.5, "redis": resp.TIMEOUT}
+LIMITS = {"xml-rpc": 0.5, "redis": resp.TIMEOUT, "conf": conffile.READ_SECONDS}
 INFO = dict.fromkeys(("pid", "start", "stop", "now", "exitstatus", "state"), 1)
 INFO |= dict.fromkeys(("group", "name", "spawnerr", "description", "stdout_logfile", "stderr_logfile"), "a")
 ODD = [
@@ -170,6 +170,61 @@ def description(random, folder):
             assert options.process_group_configs[0].process_configs[0].environment == variables
 
 
+SECRET = "s3cr3t-of-the-environment"
+CONF = f"""[supervisord]
+logfile=/tmp/supervisord.log
+minfds=1024
+environment=LANG=C.UTF-8
+[unix_http_server]
+file=/tmp/supervisor.sock
+chmod=0700
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[program:mysite-worker]
+command=/usr/bin/setpriv --pdeathsig TERM
+    /srv/mysite/venv/bin/celery -A mysite worker -n mysite-worker@%%h
+directory=/tmp
+user=root
+umask=027
+environment=A="1",
+    PASSWORD="{SECRET}",
+    URL="redis://:{SECRET}@h/0"
+autorestart=true
+startsecs=10
+stopsignal=TERM
+stopwaitsecs=360
+stdout_logfile=/tmp/worker.log
+stdout_logfile_maxbytes=1MB
+priority=10
+[group:all]
+programs=mysite-worker
+"""
+AT_ONCE = 20  # texts for one parser: to start it takes longer than to read them
+
+
+def conf(random, folder):
+    """A file of Supervisor's is refused in one line, or read, and no value of an environment is told."""
+    path = f"{folder}/supervisord.conf"
+    texts = [mutated(random, CONF.encode()).decode(errors="surrogateescape") for _ in range(AT_ONCE)]
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(texts[0])
+    for section in ("supervisorctl", "supervisord", "unix_http_server"):
+        with contextlib.suppress(Failure):
+            locate.read_section(path, section, "serverurl", "logfile", "file")
+    readings, _ = conffile.read(path, [[(path, text)] for text in texts])
+    for text, reading in zip(texts, readings, strict=True):
+        said = str(reading.failure or "")
+        assert "\n" not in said, said
+        if text.count(SECRET) == CONF.count(SECRET):  # else a mistake has put it under another option
+            assert SECRET not in said, said
+            assert SECRET not in conffile.hide(text) or mine(text) != mine(CONF), conffile.hide(text)
+
+
+def mine(text):
+    """The lines of the environment, as long as nothing has come into or before them."""
+    return text.partition("umask=027\n")[2].partition("autorestart=")[0]
+
+
 def host(random, folder):
     keys = (
         "ansible_connection",
@@ -186,16 +241,16 @@ def host(random, folder):
         )
 
 
-KINDS = {"xml-rpc": xml_rpc, "redis": redis, "log": log, "description": description, "host": host}
+KINDS = {"xml-rpc": xml_rpc, "redis": redis, "log": log, "description": description, "conf": conf, "host": host}
 
 
-def main(seed: int = 1, count: int = 300) -> int:
+def main(seed: str = "1", count: str = "300", only: str = "") -> int:
     """The number of cases that failed."""
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, case in KINDS.items():
+        for name, case in KINDS.items() if not only else [(only, KINDS[only])]:
             wrong, longest = 0, 0.0
-            for number in range(count):
+            for number in range(int(count)):
                 began = time.monotonic()
                 try:
                     case(random.Random(f"{seed} {name} {number}"), folder)
@@ -213,4 +268,4 @@ def main(seed: int = 1, count: int = 300) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(bool(main(*map(int, sys.argv[1:]))))
+    sys.exit(bool(main(*sys.argv[1:])))

@@ -89,6 +89,9 @@ def read(main, texts, environment):
     reader.configfile = main
     reader.open = disk.open
     parsers = remember(reader)
+    asked = [None, None]  # the option that supervisord has read last, and its value
+    saneget = options.UnhosedConfigParser.saneget
+    options.UnhosedConfigParser.saneget = noting(saneget, asked)
     answer = {"error": None, "option": None, "groups": {}}
     try:
         mine = own_sections(options.UnhosedConfigParser(strict=True), disk) if disk.texts.get(disk.path) else ()
@@ -97,7 +100,9 @@ def read(main, texts, environment):
             find_rivals(section, reader, disk)
         answer["groups"] = dict(described(config, parsers[-1]) for config in reader.process_group_configs)
     except Exception as error:  # whatever it is, supervisord would not get past it either
-        answer.update(error=str(error), option=option_of(str(error), parsers))
+        answer.update(error=str(error), option=option_of(str(error), parsers, asked))
+    finally:
+        options.UnhosedConfigParser.saneget = saneget
     answer["environment"] = dict(os.environ)  # with [supervisord] environment=
     answer.update(sections=disk.sections, unreadable=disk.unreadable, included=disk.path in disk.sections)
     return answer
@@ -120,6 +125,17 @@ def remember(reader):
 
     reader.process_groups_from_parser, reader.processes_from_section = groups, processes
     return parsers
+
+
+def noting(saneget, asked):
+    """`saneget`, which reads an option, that leaves in `asked` what it has read."""
+
+    def noted(self, section, option, *args, **kwargs):
+        asked[:] = option, None
+        asked[1] = value = saneget(self, section, option, *args, **kwargs)
+        return value
+
+    return noted
 
 
 def be_lenient():
@@ -196,8 +212,11 @@ def place(section, disk):
     return f" in section {section!r} (file: {disk.path!r})"
 
 
-def option_of(text, parsers):
-    """The option whose value an error's text quotes."""
+def option_of(text, parsers, asked):
+    """The option whose value an error's text quotes; of several with that value the one that was read last."""
+    name, value = asked
+    if value not in (None, "") and (repr(value) in text or str(value) in text):
+        return name
     section = re.search(r" in section '([^']+)'", text)
     if not section or not parsers or not parsers[-1].has_section(section.group(1)):
         return None

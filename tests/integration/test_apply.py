@@ -309,6 +309,7 @@ GOOD = "[program:new]\ncommand=sleep 1000\n"
         ("[program:new]\ncommand\n", "line 2 is no [section] and no key=value"),
         ("command=secret\n", "line 1 stands before any [section]"),
         (GOOD + "startsecs=ten\n", "startsecs = 'ten' is no whole number"),
+        (GOOD + "umask=ten\npriority=ten\n", "priority = 'ten' is no whole number"),  # not umask, which comes first
         (GOOD + "autostart=perhaps\n", "autostart: not a valid boolean value: 'perhaps'"),
         (GOOD + "stopsignal=TREM\n", "stopsignal: value 'TREM' is not a valid signal name"),
         (GOOD + GOOD, "section 'program:new' is there twice, again on line 3"),
