@@ -6,14 +6,18 @@ import fcntl
 import getpass
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from celeryhost.errors import Failure
 from celeryhost.states import installer, project_virtualenv
 from celeryhost.states.environment import stamp
+from sshd import sshd
 
 WHEELS = {"celery": "5.6.0", "kombu": "5.6.0", "redis": "6.0.0", "idna": "3.0", "attrs": "1.0", "gunicorn": "1.0"}
 PYPROJECT = """[project]
@@ -107,6 +111,40 @@ backend-path = ["."]
 [project]
 name = "bad"
 version = "1"
+"""
+
+
+@pytest.fixture
+def theirs(site, uv, monkeypatch):
+    """A site that another account can reach: pytest's folders are its user's alone."""
+    if os.geteuid() != 0:
+        pytest.skip("needs another account")
+    folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
+    folder.chmod(0o755)
+    shutil.copytree(uv, folder / "uv", copy_function=os.link)
+    monkeypatch.setattr(installer, "UV", str(folder / "uv"))
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder / "wheels"))
+    found = Site(folder)
+    found.folder.chmod(0o777)
+    yield found
+    shutil.rmtree(folder)
+
+
+BACKEND = """[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+BUILT = """
+import zipfile
+def build_wheel(folder, *_, **__):
+    name = "shop-0.1-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as file:
+        file.writestr("shop.py", "")
+        file.writestr("shop-0.1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: shop\\nVersion: 0.1\\n")
+        file.writestr("shop-0.1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        file.writestr("shop-0.1.dist-info/RECORD", "")
+    return name
 """
 FAILURES = {
     "a host that is down": ("foo @ http://127.0.0.1:9/foo-1.0-py3-none-any.whl\n", "Connection refused"),
@@ -235,13 +273,9 @@ def test_a_fifo_in_place_of_the_requirements(site):
     assert "requirements.txt is no regular file" in site.fails()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs another account")
-def test_what_only_root_may_read_is_not_read(site, tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    site.folder.chmod(0o777)
-    site.write("requirements.txt", "-r /etc/shadow\n")
-    assert "/etc/shadow: Permission denied" in site.fails(owner="nobody")
+def test_what_only_root_may_read_is_not_read(theirs):
+    theirs.write("requirements.txt", "-r /etc/shadow\n")
+    assert "/etc/shadow: Permission denied" in theirs.fails(owner="nobody")
 
 
 def test_without_uv_pip_does_it(site, monkeypatch):
@@ -252,6 +286,40 @@ def test_without_uv_pip_does_it(site, monkeypatch):
     (site.folder / "requirements.txt").unlink()
     site.write("uv.lock", "")
     assert "uv.lock needs uv" in site.fails()
+
+
+@pytest.mark.parametrize("end", ["kill -ILL $$", "echo 'error: fault of its own' >&2; exit 2"])
+def test_pip_steps_in_where_uv_starts_and_then_fails(site, monkeypatch, tmp_path, end):
+    other = tmp_path / "other/bin/uv"
+    other.parent.mkdir(parents=True)
+    other.write_text(f"""#!/bin/sh
+[ "$1" = --version ] && echo uv 0.13.0 && exit 0
+[ "$1" = pip ] && {{ {end}; }}
+exec {installer.UV}/bin/uv "$@"
+""")
+    other.chmod(0o755)
+    monkeypatch.setattr(installer, "UV", str(other.parent.parent))
+    site.write("requirements.txt", "idna\n")
+    found = site.bring()
+    assert (found["changed"], found["celery"], site.has("idna")) == (True, "5.6.0", True)
+    assert "uv has failed, and pip has filled" in found["warnings"][0]
+    assert not site.bring(check=True)["changed"]
+    site.write("requirements.txt", "idna==99\n")
+    assert "fault of its own" in site.fails() or "signal 4" in site.fails(), "where pip fails too, uv's words"
+
+
+def test_a_requirement_from_git_by_ssh_gets_the_key(theirs):
+    package = theirs.folder.parent / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(PYPROJECT.format(python=">=3.10", dependencies="") + BACKEND)
+    (package / "backend.py").write_text(BUILT)
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=me", "-c", "user.email=me@e", "commit", "-qm", "1"]):
+        subprocess.run(["git", *words], cwd=package, check=True)
+    with sshd(package.parent / "sshd") as host:
+        theirs.write("requirements.txt", f"shop @ git+ssh://root@127.0.0.1:{host['ansible_port']}{package}\n")
+        assert "a requirement comes from git by ssh, which does not let this host in" in theirs.fails(owner="nobody")
+        assert theirs.bring(owner="nobody", key=str(package.parent / "sshd/key"))["changed"]
+    assert theirs.has("shop")
 
 
 def test_settings_of_pip_hold_for_uv(tmp_path):

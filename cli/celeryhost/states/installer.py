@@ -78,15 +78,20 @@ class Broken(Exception):
         super().__init__(output)
         self.code, self.output = code, output
 
+    @property
+    def refused(self) -> bool:
+        """Whether uv has found fault with the requirements: 2 is for what it had not expected."""
+        return self.code == 1 or "Couldn't parse" in self.output or "Error parsing" in self.output
+
 
 class Pip:
     """The way without uv: no lock files, no pyproject.toml, and slower."""
 
     reads_pyproject = False
 
-    def __init__(self, owner: str, directory: str, cache: str):
+    def __init__(self, owner: str, directory: str, cache: str, environment: dict[str, str]):
         self.owner, self.directory, self.cache = owner, directory, cache
-        self.environment = {
+        self.environment = environment | {
             "MAKEFLAGS": "-j1",
             "PIP_NO_INPUT": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -103,6 +108,9 @@ class Pip:
 
     def more(self) -> dict[str, str]:
         return {}
+
+    def clear(self, path: str) -> None:
+        self.run("find", path, "-mindepth", "1", "-delete")
 
     def make(self, path: str, python: str, system: bool) -> None:
         if not python.startswith("/"):

@@ -16,9 +16,11 @@ import re
 from .. import requirements
 from ..account import converse, named, run
 from ..errors import Failure
+from ..git_key import lent
 from . import installer
 from .environment import Place, stamp
 from .installer import Broken
+from .project_git import ENVIRONMENT as GIT
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
@@ -33,6 +35,7 @@ ARGUMENTS = {
     "managed": {"type": "bool", "default": True},
     "redis_version": {"type": "str", "default": ""},
     "versions": {"type": "list", "elements": "str"},
+    "key": {"type": "path"},
 }
 
 LOCK = "/run/celeryhost/pip.lock"
@@ -43,6 +46,7 @@ OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu[redis]<5.7")
 # A Celery before 5.5 takes any kombu, also one that does not run with the redis-py that Celery asks for.
 CELERY = ("celery[redis]", "kombu[redis]")
+BY_SSH = re.compile(r"\bssh://|\bgit@")
 COMPILER = re.compile(
     r"(?:No such file or directory: |command |Unable to find )['\"]?[^'\"\n]*(?:gcc|g\+\+|cc|cargo|rustc|cmake)\b"
     r"|[Cc]ompiler[^\n]*(?:not found|missing|cannot)|linker `cc` not found|Rust toolchain|(?:pg|mysql|mariadb)_config"
@@ -109,6 +113,7 @@ class Environment:
         self.path = params["path"]
         self.python = os.path.join(self.path, "bin", "python")
         self.owner = params["owner"]
+        self.warnings = []
 
     def versions(self, path=None):
         """Versions of celery and kombu in it; None when it does not work."""
@@ -138,12 +143,11 @@ class Environment:
         """Make a new one, see that it works, and only then have it take the place of the other; return `versions`."""
         redis, place = self.params["redis_version"], Place(self.path, self.owner)
         path = place.new(revision)
-        program = installer.fetch_uv()
-        where = (self.owner, self.params["directory"], place.cache)
-        tool = installer.Uv(program, *where) if program else installer.Pip(*where)
+        # What builds a package might use the key, too: it is lent where it is needed, and no further.
+        by_ssh = any(BY_SSH.search(text) for text in found["texts"].values())
         try:
-            tool.make(path, self.params["python"], self.params["system_site_packages"])
-            self._install(tool, path, found, ours)
+            with lent(self.params["key"] if by_ssh else None, self.owner) as key:
+                self._fill(path, found, ours, (self.owner, self.params["directory"], place.cache, GIT | key))
         except Broken as broken:
             place.remove(path)
             if broken.code < 0:
@@ -162,7 +166,26 @@ class Environment:
         place.switch(path)
         return versions
 
+    def _fill(self, path, found, ours, where):
+        program = installer.fetch_uv()
+        if not program:
+            return self._install(installer.Pip(*where), path, found, ours)
+        try:
+            return self._install(installer.Uv(program, *where), path, found, ours)
+        except Broken as broken:
+            if broken.refused:
+                raise
+            # It is uv that has failed: on a processor that it does not know, for want of memory, by a fault of its own.
+            pip = installer.Pip(*where)
+            try:
+                pip.clear(path)
+                self._install(pip, path, found, ours)
+            except (Broken, Failure):
+                raise broken from None
+            self.warnings.append(f"uv has failed, and pip has filled {self.path}: {last(broken.output)}")
+
     def _install(self, tool, path, found, ours):
+        tool.make(path, self.params["python"], self.params["system_site_packages"])
         named = [word for file in found["files"] for word in ("-r", file)]
         if found["kind"] in ("", "requirements") and not found["hashed"]:
             return beside(tool, path, named, ours)
@@ -178,6 +201,8 @@ class Environment:
         try:
             return beside(tool, path, ["-c", limits], ours)
         except Broken as broken:
+            if not unsolved(broken.output):
+                raise
             names = " ".join(os.path.basename(file) for file in found["files"])
             raise Failure(
                 f"{names} locks what celeryhost's {' '.join(ours)} does not go with: {last(broken.output)}",
@@ -217,6 +242,11 @@ def explained(output, redis):
         return "no space left on device; free some and run again"
     if re.search(r"Git executable not found|Cannot find command 'git'", output):
         return "a requirement comes from git, which is not there; write packages: [git, ca-certificates]"
+    if re.search(r"Permission denied \(publickey|Host key verification failed", output):
+        return (
+            "a requirement comes from git by ssh, which does not let this host in; write git_key: generate, "
+            "and let its key read that repository, too"
+        )
     found = UNBUILT.search(output)
     return unbuilt(next(filter(None, found.groups())), output) if found else ""
 
@@ -314,4 +344,5 @@ def _bring(params, check):
         "celery": versions[0] if versions else "",
         # A task in the background leaves its result on the host, and an index may have a password.
         "diff": {"before": "", "after": after} if changed and check else {},
+        "warnings": environment.warnings,
     }

@@ -64,6 +64,9 @@ options:
     description: Versions of celery and kombu, where it is known already that the environment works with them.
     type: list
     elements: str
+  key:
+    description: A private key, which root alone may read, for requirements that git gets by ssh.
+    type: path
 author: celeryhost
 """
 
