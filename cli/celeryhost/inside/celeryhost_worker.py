@@ -25,6 +25,7 @@ import json
 import os
 import queue
 import re
+import threading
 import time
 import types
 
@@ -43,7 +44,7 @@ PREFIX = "celeryhost"
 PAUSE = 30  # seconds in which one worker gives back: workers that start together, or that a task kills over and over
 HANDOVER = 10  # seconds that a process gets at most to say that it has begun a task, before the worker stops
 LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
-MOST = 16  # messages that are taken in one step
+MOST = 16  # messages that are taken in one step, as far as there is a process for each
 AGAIN = 1  # seconds after which Redis is asked once more for what it has refused
 SAY = 60  # seconds in which the log tells of that once
 
@@ -150,7 +151,11 @@ class GiveBack(bootsteps.StartStopStep):
 
 
 class Take(bootsteps.StartStopStep):
-    """From its start on, the consumer takes messages with TAKE."""
+    """From its start on, the consumer takes messages with TAKE.
+
+    What Redis has handed to this worker and the worker does not have, it gives back first: the answer was lost with
+    the connection, or Celery has dropped what had not begun (Consumer.on_close).
+    """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     taker = None
@@ -162,7 +167,8 @@ class Take(bootsteps.StartStopStep):
     def start(self, consumer):
         if consumer.connection.transport.driver_type == "redis":
             try:
-                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged)
+                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged, consumer.pool)
+                self.taker.give_back_unheard()
             except consumer.connection_errors:
                 raise
             except Exception as error:
@@ -181,7 +187,7 @@ class _Taker:
     bell: a connection in a BLMOVE that leaves what it finds where it is.
     """
 
-    def __init__(self, channel, hub, acknowledged):
+    def __init__(self, channel, hub, acknowledged, pool):
         if not hub:
             raise Unsupported("eventlet and gevent have no event loop of kombu's")
         if not channel.ack_emulation:
@@ -189,8 +195,9 @@ class _Taker:
         from redis.exceptions import NoScriptError
 
         self.unknown = NoScriptError
-        self.channel, self.hub, self.qos = channel, hub, channel.qos
+        self.channel, self.hub, self.qos, self.pool = channel, hub, channel.qos, pool
         self.unacked = [self.prefixed(key) for key in (channel.unacked_index_key, channel.unacked_key)]
+        self.thread = threading.get_ident()
         self.try_out()
         self.script = BY_NAME
         self.acknowledged, self.sent = acknowledged, []  # all, and those on their way
@@ -247,9 +254,11 @@ class _Taker:
         return [self.prefixed(channel._q_for_pri(name, step)) for step in channel.priority_steps for name in queues]
 
     def ack(self, tag):
-        """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop."""
+        """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop. A thread has no turns."""
         self.acknowledged[tag] = True
         virtual.QoS.ack(self.qos, tag)
+        if threading.get_ident() != self.thread:
+            self.flush()
 
     def ack_alone(self, tag):
         """For what still runs when this connection is done with; the next one tells what Redis does not take now."""
@@ -280,19 +289,36 @@ class _Taker:
         except self.channel.ResponseError as error:
             self.refuse(error)
 
+    def give_back_unheard(self):
+        """What bears this worker's name and is neither at work nor done; in a container also a namesake's before it."""
+        own = getattr(self.channel, "client_name", None)
+        known = {request.message.delivery_tag for request in state.active_requests} | self.acknowledged.keys()
+        owners = {
+            bytes_to_str(tag): _owner(value) for tag, value in _plain(self.channel).hgetall(self.unacked[1]).items()
+        }
+        _restore(self.channel, [tag for tag, owner in owners.items() if own and owner == own and tag not in known])
+
     def start(self, timeout=None):
         """Ask for messages if there may be some; kombu calls it at each turn of the loop in which it may take one."""
         lists, channel = self.lists(), self.channel
         if self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
             return
         self.asked, self.sent = lists, list(self.acknowledged)
-        room = self.qos.can_consume_max_estimate()
-        self.most = MOST if room is None else min(room, MOST)
+        self.most = self.room()
         channel._in_poll = channel.client.connection
         channel._brpop_sent_at = time.monotonic()
         owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
         keys = [*self.unacked, *lists]
         channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), owner, self.most, *self.sent)
+
+    def room(self):
+        """How many may be taken in one step: no more than can begin at once, for the rest another worker may be idle.
+
+        Beyond that one at a time, as kombu does, which asks QoS.can_consume before each.
+        """
+        idle = self.pool.num_processes - len(state.reserved_requests)
+        allowed = self.qos.can_consume_max_estimate()
+        return max(1, min(MOST, idle, MOST if allowed is None else allowed))
 
     def read(self, **options):
         """Deliver the messages that Redis has given; if there are no more, set the bells."""
@@ -492,11 +518,7 @@ def _give_back(channel):
     clients = [client for client in redis.client_list() if client["db"] == database]
     connected = {client["name"] for client in clients}
     free = [tag for tag, owner in owners.items() if owner and owner not in connected and _gone(owner, own)]
-    for tag in free:
-        try:
-            channel.qos.restore_by_tag(tag)
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            logger.error("cannot give back what is no message, %.200r: %r", tag, error)
+    _restore(channel, free)
     rest = len(left) - len(free)
     if rest and any(_alive(client, own) for client in clients):
         logger.info("%d tasks are with other workers, or wait for the visibility timeout", rest)
@@ -506,6 +528,14 @@ def _give_back(channel):
         free = left
     if free:
         logger.warning("gave back %d tasks that a worker had begun when it was killed", len(free))
+
+
+def _restore(channel, tags):
+    for tag in tags:
+        try:
+            channel.qos.restore_by_tag(tag)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            logger.error("cannot give back what is no message, %.200r: %r", tag, error)
 
 
 def _gone(owner, own):
