@@ -256,7 +256,7 @@ def send_signal(name: str, program: str):
     return fault
 
 
-def loaded(fault, fresh: str | None = None, quiet: float = QUIET):
+def loaded(fault, fresh: str | None = None, quiet=QUIET):
     """The run of a row on a host: rows.measure with tasks of 5 s."""
     return partial(measure, fault=fault, tasks=20, seconds=5, fresh=fresh, quiet=quiet)
 
@@ -271,7 +271,9 @@ ROWS = [
         "SIGKILL of supervisord, systemd", partial(measure, fault=kill_supervisord, tasks=20, seconds=5, fresh="parent")
     ),
     Row("DNS down, worker restarted", partial(measure, fault=take_name_server, tasks=20, seconds=2, fresh="parent")),
-    Row("worker frozen on a host", loaded(send_signal("STOP", "ledger-worker"), "parent", FROZEN)),
+    Row(
+        "worker frozen on a host", loaded(send_signal("STOP", "ledger-worker"), "parent", dict.fromkeys(QUIET, FROZEN))
+    ),
     Row("beat frozen on a host", beat_without("STOP")),
     Row("beat hangs on a host", beat_without("USR2")),
     Row("/var/log full for 20 s", on_full_disk),

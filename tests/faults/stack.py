@@ -149,6 +149,7 @@ class Stack(Ledger):
     ):
         self.temporary = tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True)
         self.folder = Path(self.temporary.name)
+        self.captured = tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True)
         self.daemon = Daemon(self.folder, [sys.executable, "-m", "supervisor.supervisord"])
         self.port = int(self.daemon.url.rpartition(":")[2])  # free once more for Redis: the page is not needed
         config = self.daemon.config.read_text().partition("[inet_http_server]")
@@ -185,6 +186,7 @@ class Stack(Ledger):
                 os.kill(pid, signal.SIGKILL)
         self.close()
         self.temporary.cleanup()
+        self.captured.cleanup()
 
     def start_redis(self):
         """Start it and wait until it has its data."""
@@ -247,6 +249,7 @@ class Stack(Ledger):
                 "directory": str(self.folder),
                 "virtualenv": sys.prefix,
                 "logs": f"{self.folder}/log",
+                "captured": self.captured.name,
                 "data": f"{self.folder}/data",
                 "environment": {"LEDGER": str(self.ledger), "PYTHONPATH": str(self.folder)},
                 "workers": [{"name": name, "concurrency": CONCURRENCY, "stopwaitsecs": grace} for name in names],
@@ -255,6 +258,7 @@ class Stack(Ledger):
         )
         (self.folder / "data").mkdir()
         described["user"] = None
+        described["transport_options"] = self.transport
         described["support"] = str(ROOT / "cli" / "celeryhost" / "inside")
         return described
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
+from celeryhost import active
+from celeryhost.watchdog_redis import Mailbox, lengths, told
 
 from tests.integration.conftest import wait_for
 
 from .disk import Disk
-from .rows import QUIET, READY, SHORT, blocked, end_redis, idle, kill_main, kill_one_of_two, listens, under_load
+from .rows import (
+    QUIET,
+    READY,
+    SHORT,
+    blocked,
+    end_redis,
+    idle,
+    kill_main,
+    kill_one_of_two,
+    listens,
+    measure,
+    under_load,
+)
 from .stack import OURS, REDIS, Stack
 
 # The worker has just asked whether it is to stop, and a process has been handed a task, when TERM comes.
@@ -50,7 +67,7 @@ def test_nothing_is_lost(row):
 
 
 def test_what_one_of_two_workers_had_begun_is_given_back_and_nothing_of_the_other():
-    count = under_load(kill_one_of_two, 16, 4, quiet=15, workers=2)(OURS).count
+    count = under_load(kill_one_of_two, 16, 4, workers=2)(OURS).count
     assert (count.lost, count.waiting, count.twice) == (0, 0, 0)
     assert count.killed > 0
 
@@ -67,9 +84,23 @@ def test_a_task_that_redis_has_handed_to_a_worker_that_never_heard_of_it_is_not_
         stack.broker.execute_command("CLIENT UNPAUSE")
         wait_for(lambda: stack.broker.hlen("unacked"))
         os.kill(main, signal.SIGKILL)
-        stack.settle(sent, QUIET)
+        stack.settle(sent, QUIET[OURS])
         assert len(stack.notes("ended")) == 2
         assert stack.count(sent).waiting == 0
+
+
+def test_a_task_whose_handing_over_is_lost_with_the_connection_is_given_back():
+    with Stack(OURS) as stack:
+        idle(stack)
+        stack.sender.send_task("ledger.work", [0], task_id="aside", queue="aside")
+        [worker] = {client["name"] for client in stack.broker.client_list() if client["name"].startswith("celeryhost:")}
+        message = json.loads(stack.broker.rpop("aside")) | {"celeryhost": worker}
+        tag = message["properties"]["delivery_tag"]
+        stack.broker.zadd("unacked_index", {tag: time.time()})
+        stack.broker.hset("unacked", tag, json.dumps([message, "", "celery"]))
+        stack.broker.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        stack.settle(["aside"], QUIET[OURS])
+        assert stack.count(["aside"]) == (0, 0, 0, 0, 0)
 
 
 def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
@@ -106,7 +137,7 @@ def test_a_worker_that_waits_takes_up_its_work_when_redis_is_back_and_logs_no_er
         idle(stack)
         end_redis(signal.SIGKILL)(stack)
         sent = stack.send(1, 0)
-        stack.settle(sent, QUIET)
+        stack.settle(sent, QUIET[OURS])
         assert stack.count(sent).lost == stack.count(sent).waiting == 0
         assert "Error on" not in Path(stack.logs[0]).read_text()
 
@@ -120,9 +151,24 @@ TRANSPORTS = {
 }
 
 
+def answered(mailbox: Mailbox) -> bool:
+    """Whether a worker has answered the watchdog's question, within a second."""
+    mailbox.look(set())
+    time.sleep(1)
+    seen = mailbox.look(set())
+    return bool(seen and seen.answered)
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS.values(), ids=TRANSPORTS)
 def test_what_a_worker_had_begun_is_given_back_whatever_the_transport_is_told(transport):
-    count = under_load(kill_main, 12, 2, "parent", transport=transport)(OURS).count
+    with Stack(OURS, transport=transport) as stack:
+        naming = active.transport(stack.daemon.pid("ledger-worker"))
+        assert naming == told(transport)
+        mailbox = Mailbox(stack.url, {f"ledger-worker@{socket.gethostname()}": "ledger-worker"}, "me", naming)
+        wait_for(lambda: answered(mailbox), READY)
+        stack.sender.send_task("ledger.work", [0], queue="aside")
+        assert lengths(stack.url, ["aside"], naming) == {"aside": 1}
+        count = measure(stack, kill_main, 12, 2, "parent").count
     assert (count.lost, count.waiting, count.twice) == (0, 0, 0)
     assert count.killed > 0
 
@@ -137,7 +183,7 @@ def test_what_is_no_message_hinders_no_give_back():
             stack.broker.hset("unacked", f"planted-{number}", text)
         stack.broker.lpush("celery", "no message", "7", "{}")
         os.kill(main, signal.SIGKILL)
-        stack.settle(sent, QUIET)
+        stack.settle(sent, QUIET[OURS])
         assert stack.count(sent)[:3] == (0, 0, 0)
 
 
@@ -158,7 +204,7 @@ def test_a_worker_outlives_that_redis_refuses_to_write(refuse, permit):
         stack.broker.execute_command(*refuse)
         wait_for(lambda: "refuses to write" in Path(stack.logs[0]).read_text(), READY)
         stack.broker.execute_command(*permit)
-        stack.settle(sent, QUIET)
+        stack.settle(sent, QUIET[OURS])
         assert stack.count(sent) == (0, 0, 0, 0, 0)
         assert stack.daemon.pid("ledger-worker") == main
 
@@ -174,7 +220,7 @@ def test_a_worker_that_starts_while_redis_refuses_to_write_waits():
         wait_for(lambda: "waits for Redis" in Path(stack.logs[0]).read_text().rpartition("Warm shutdown")[2], READY)
         stack.broker.execute_command(*permit)
         sent += stack.send(1, 0)
-        stack.settle(sent, QUIET)
+        stack.settle(sent, QUIET[OURS])
         assert stack.count(sent) == (0, 0, 0, 0, 0)
         assert stack.daemon.pid("ledger-worker") == main
 

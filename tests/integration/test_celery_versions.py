@@ -23,12 +23,12 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "mysite"
 EXTENSIONS = ["Django<5.3", "django-celery-beat", "django-celery-results"]
 VERSIONS = {
-    "5.2": ["celery==5.2.*", "kombu==5.2.*", "redis<5"],
-    "5.3": ["celery==5.3.*", "kombu==5.3.*", "redis<6"],
-    "5.4": ["celery==5.4.*", "kombu==5.4.*", "redis<6"],
-    "5.5": ["celery==5.5.*", "kombu==5.5.*", "redis<6"],
-    "5.6": ["celery==5.6.*", "kombu==5.6.*", "redis<7"],
-    "5.7": ["celery==5.7.*", "kombu==5.7.*", "redis<9"],
+    "5.2": ["celery[redis]==5.2.*", "kombu==5.2.*", "redis<5"],
+    "5.3": ["celery[redis]==5.3.*", "kombu==5.3.*", "redis<6"],
+    "5.4": ["celery[redis]==5.4.*", "kombu==5.4.*", "redis<6"],
+    "5.5": ["celery[redis]==5.5.*", "kombu==5.5.*", "redis<6"],
+    "5.6": ["celery[redis]==5.6.*", "kombu==5.6.*", "redis<7"],
+    "5.7": ["celery[redis]==5.7.*", "kombu==5.7.*", "redis<9"],
 }
 READY = 180  # seconds, on a busy machine
 
@@ -59,7 +59,8 @@ def app(virtualenv, tmp_path):
             "directory": str(project),
             "virtualenv": str(virtualenv),
             "logs": str(tmp_path / "logs"),
-            "data": str(tmp_path),
+            "captured": str(tmp_path / "captured"),
+            "data": str(tmp_path / "data"),
             "workers": [{"concurrency": 1}],
         }
     )
@@ -68,7 +69,7 @@ def app(virtualenv, tmp_path):
 def load(app, **environment):
     """What module celery_app returns of it."""
     me = pwd.getpwuid(os.geteuid()).pw_name
-    unset = {"environment_file": None, "migrations": False, "record": None, "keep": False}
+    unset = {"environment_file": None, "migrations": False, "record": None, "keep": False, "unmigrated": False}
     return celery_app.bring({"app": app | {"user": me}, "environment": environment, **unset}, False)
 
 
@@ -78,7 +79,8 @@ def test_the_example_runs_as_its_entry_says_and_keeps_a_task_that_a_frozen_worke
     with redis_server(tmp_path) as port:
         (app,) = apps.merged([app], [load(app, CELERY_BROKER_URL=url(port))])
         app["user"], app["support"] = None, str(ROOT / "cli" / "celeryhost" / "inside")
-        (tmp_path / "logs").mkdir()
+        for name in ("logs", "captured", "data"):
+            (tmp_path / name).mkdir()
         entry = render(
             str(ROOT / "templates"), "celery.conf.j2", app=app, broker_url=url(port), release=None, celery_startsecs=1
         )
