@@ -17,7 +17,7 @@ from collections import Counter
 from . import account, celery_command, resp
 from .celery_command import option
 from .programs import Process
-from .watchdog_redis import Mailbox, speaks
+from .watchdog_redis import TRANSPORT, Mailbox, speaks
 
 ANSWERS = 2  # seconds that a worker has, told by its Redis
 NO_USER = "none"  # as getAllConfigInfo says that an entry has no user=
@@ -53,24 +53,25 @@ def tasks(workers: dict[Process, tuple]) -> dict[str, list[str]]:
     where it is not known). It must be asked before the worker gets its first TERM, with which its remote control ends.
     Left out is a worker whose environment this user may not read, or whose account is in doubt.
     """
-    nodes: dict[str, dict[str, str]] = {}  # broker: {node name: program}
+    nodes: dict[tuple, dict[str, str]] = {}  # broker and its transport options: {node name: program}
     rest = {}
     for process, (command, uid) in workers.items():
         try:
             words = celery_command.read(command).words
             url = broker(words, process.pid)
+            place = url, transport(process.pid)
             known = speaks(url)
         except (OSError, ValueError, AttributeError):
             continue
         if known:
-            nodes.setdefault(url, {})[_node(option(words, "-n", "--hostname"))] = process.name
+            nodes.setdefault(place, {})[_node(option(words, "-n", "--hostname"))] = process.name
         else:
             rest[process] = command, uid
     found = _ask_python(rest)
     me = f"celeryhost-{socket.gethostname()}-{os.getpid()}"
-    for url, theirs in nodes.items():
+    for (url, naming), theirs in nodes.items():
         with contextlib.suppress(OSError, resp.Refused, ValueError):
-            found |= Mailbox(url, theirs, me).active(ANSWERS)
+            found |= Mailbox(url, theirs, me, naming).active(ANSWERS)
     counted = {program: Counter(names).items() for program, names in found.items()}
     return {program: [n if count == 1 else f"{n} x{count}" for n, count in items] for program, items in counted.items()}
 
@@ -81,14 +82,23 @@ def broker(words: list[str], pid: int | None) -> str | None:
     None where both leave it to the project, or without a process.
     """
     given = option(words, "-b", "--broker")
-    if given or pid is None:
-        return given or None
+    return given or _variable(pid, "CELERY_BROKER_URL") or None
+
+
+def transport(pid: int | None) -> str:
+    """What the environment of a worker of ours says of the names in its broker (watchdog_redis.Keys); as `broker`."""
+    return _variable(pid, TRANSPORT)
+
+
+def _variable(pid: int | None, name: str) -> str:
+    if pid is None:
+        return ""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             variables = dict(item.partition(b"=")[::2] for item in file.read().split(b"\0"))
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    return os.fsdecode(variables.get(b"CELERY_BROKER_URL", b"")) or None
+        return ""
+    return os.fsdecode(variables.get(name.encode(), b""))
 
 
 def _node(given: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from . import redis_places
 from .errors import USAGE, Failure
+from .watchdog_redis import TRANSPORT, told
 
 WORKER = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -170,7 +171,8 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     None), `key` (the file of the key that git uses), `support` (the folder of celeryhost's modules for a worker),
     `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
     (packages that pip installs and the project does not use), `results_place` (database and query of the results on
-    celeryhost's Redis, where they go there), in each worker `events` (whether it tells Flower what it does) and, in
+    celeryhost's Redis, where they go there), `transport_options` (of the project's own settings, once its app has been
+    loaded), in each worker `events` (whether it tells Flower what it does) and, in
     each worker, beat, Flower and program, `program` (its name in Supervisor), `log` (Celery's own file) and
     `captured` (Supervisor's). Flower's port is one that is not in `taken`, unless it is given. Raises Failure (USAGE)
     naming key, value and fix. `app` itself is not changed.
@@ -212,6 +214,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
             )
     app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
     app["support"] = SUPPORT
+    app["transport_options"] = {}
     app["git_key"] = _git_key(app, f"git_key {of}")
     app["key"] = f"/etc/celeryhost/{name}.git-key" if app["git_key"] else None
     app["version"] = _text(app["version"], f"version {of}", _VERSION, "a branch, tag or commit")
@@ -309,6 +312,8 @@ def environment(
     if app["results_place"] and redis_url:
         results = _at(redis_url, app["results_place"])
     found = {"CELERY_BROKER_URL": broker_url, "CELERY_RESULT_BACKEND": results, "CELERYHOST_RELEASE": release}
+    if part in app["workers"] or part is app["beat"]:  # for what asks the broker without the project
+        found[TRANSPORT] = told(part.get("settings", {}).get("broker_transport_options", app["transport_options"]))
     own = _provided(app["environment"] | part["environment"], redis_url, f"environment of app {app['name']}")
     whole = base | {key: str(value) for key, value in found.items() if value} | own
     if part in app["workers"]:
@@ -385,7 +390,10 @@ def watchdog(
             kind = "worker" if part in app["workers"] else "beat" if part is app["beat"] else "other"
             known = {"name": part["program"], "kind": kind}
             if kind != "other":
-                known["broker"] = environment(app, part, broker_url, None, redis_url).get("CELERY_BROKER_URL")
+                variables = environment(app, part, broker_url, None, redis_url)
+                known["broker"] = variables.get("CELERY_BROKER_URL")
+                if TRANSPORT in variables:
+                    known["transport"] = variables[TRANSPORT]
             if kind == "worker":
                 known |= {"grace": part["stopwaitsecs"], "threads": "threads" in " ".join(part["arguments"])}
             watched.append(known)
@@ -451,6 +459,7 @@ def merged(apps: list[dict], results: list[dict], redis_url: str | None = None, 
         if backend and not results_given(app) and redis_places.is_on(backend, redis_url, here):
             query = backend["query"] if _QUERY.fullmatch(backend["query"]) else ""
             app["results_place"] = f"/{backend['database']}?{query}".rstrip("?")
+        app["transport_options"] = found.get("transport_options", {})
         for worker in app["workers"]:
             for name in found.get("unsupported", ()):
                 worker["settings"].pop(name, None)

@@ -141,23 +141,23 @@ class Probe:
 
     def queues(self, workers: list[live_celery.Part], now: float) -> tuple[dict | None, str | None]:
         """How many tasks wait in each queue that these workers read, or None and why that is not known."""
-        asked: dict[str, set[str]] = {}
+        asked: dict[tuple[str, str], set[str]] = {}  # by address and names
         try:
             for worker in workers:
                 if url := worker.broker():
-                    asked.setdefault(url, set()).update(worker.queues)
-            if not all(map(speaks, asked)):
+                    asked.setdefault((url, worker.transport()), set()).update(worker.queues)
+            if not all(speaks(url) for url, _ in asked):
                 return None, "the broker is no Redis"
         except PermissionError:
             return None, "only root may read the broker's address"
         except ValueError:
             return None, "the broker's address makes no sense"
         found: dict[str, int] = {}
-        for url, queues in asked.items():
+        for (url, transport), queues in asked.items():
             if now < self.away.get(url, 0):
                 return None, "Redis does not answer"
             try:
-                found |= lengths(url, sorted(queues))
+                found |= lengths(url, sorted(queues), transport)
             except resp.Refused as refusal:
                 return None, f"Redis says {refusal}"
             except (OSError, ValueError):

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 from . import celery_command
-from .active import broker
+from .active import broker, transport
 from .celery_command import option
 
 WINDOW = 60  # seconds in which tasks are counted
@@ -62,6 +62,10 @@ class Part:
     def broker(self) -> str | None:
         """Its broker's address, as active.broker."""
         return broker(self.words, self.pid)
+
+    def transport(self) -> str:
+        """How its broker's keys are named, as active.transport."""
+        return transport(self.pid)
 
 
 def count(workers: list[Part], now: float) -> tuple[int | None, int | None]:

@@ -38,10 +38,12 @@ may take to start; beat may be late; from one restart of a program to its next, 
 one is started); a broker may be away before a person is told; what `lives` so long is no loop. `per_hour` bounds the
 restarts of one program."""
 
-Program = namedtuple("Program", "name kind broker grace tick threads", defaults=(None, 10, LONGEST_SLEEP, False))
+Program = namedtuple(
+    "Program", "name kind broker grace tick threads transport", defaults=(None, 10, LONGEST_SLEEP, False, "")
+)
 Program.__doc__ = """A program to look after: `kind` is worker, beat, other, or foreign (which is never started),
 `broker` its URL, `grace` the seconds that it may take to end, `tick` the longest that a beat sleeps, `threads` whether
-a worker's pool is of threads."""
+a worker's pool is of threads, `transport` how its broker's keys are named (watchdog_redis.Keys)."""
 
 Sight = namedtuple("Sight", "state pid spawnerr frozen forked wakeups", defaults=(0, "", "", False, None))
 Sight.__doc__ = """A process now: `frozen` says which of its processes is stopped, if any; `forked`, whether it has

@@ -20,7 +20,7 @@ from . import proc, programs
 from .errors import OK, USAGE, Failure
 from .locate import Server
 from .rpc import Fault, Supervisor
-from .watchdog import SIGNALS, Program, Rules, Sight, Watch
+from .watchdog import SIGNALS, Broker, Program, Rules, Sight, Watch
 from .watchdog_redis import Mailbox, speaks
 
 SECRETS = "CELERYHOST_WATCHDOG_SECRETS"
@@ -80,6 +80,18 @@ def _write(text: str) -> None:
     os.write(1, text.encode())
 
 
+def together(one: Broker | None, other: Broker | None) -> Broker | None:
+    """What two apps that name the keys of one broker differently tell of it."""
+    if one is None or other is None:
+        return None
+    return Broker(
+        one.answered | other.answered,
+        one.totals | other.totals,
+        one.waiting | other.waiting,
+        one.unacked + other.unacked,
+    )
+
+
 class Dog:
     """Eyes, hands and voice of a Watch."""
 
@@ -92,14 +104,17 @@ class Dog:
         self.silenced = ""  # what supervisord's own failure was told as
         known = [Program(**program) for program in settings["programs"]]
         self.watch = Watch(known, Rules(**settings.get("rules") or {}))
-        nodes: dict[str, dict[str, str]] = {}
+        nodes: dict[tuple[str, str], dict[str, str]] = {}
         for program in known:
             if speaks(program.broker):
-                workers = nodes.setdefault(program.broker, {})
+                workers = nodes.setdefault((program.broker, program.transport), {})
                 if program.kind == "worker":
                     workers[f"{program.name}@{self.host}"] = program.name
         me = f"celeryhost-watchdog-{self.host}"
-        self.mailboxes = {url: Mailbox(url, workers, me) for url, workers in nodes.items()}
+        self.mailboxes = {
+            (url, transport): Mailbox(url, workers, f"{me}-{number}" if number else me, transport)
+            for number, ((url, transport), workers) in enumerate(nodes.items())
+        }
         self.log(f"watching {', '.join(program.name for program in known)}")
 
     def look(self) -> None:
@@ -115,7 +130,10 @@ class Dog:
         self.silenced = ""
         now = time.monotonic()
         doubtful = self.watch.doubtful(now)
-        brokers = {url: mailbox.look(doubtful) for url, mailbox in self.mailboxes.items()}
+        brokers: dict[str, Broker | None] = {}
+        for (url, _), mailbox in self.mailboxes.items():
+            found = mailbox.look(doubtful)
+            brokers[url] = together(brokers[url], found) if url in brokers else found
         for action in self.watch.decide(now, sights, brokers):
             self.act(action)
 

@@ -14,12 +14,21 @@ from urllib.parse import urlsplit
 from . import resp
 from .watchdog import Broker
 
-SEPARATOR = "\x06\x16"
-STEPS = ("", *(f"{SEPARATOR}{step}" for step in (3, 6, 9)))  # a queue is a list for each priority step
+EXCHANGE = "celery.pidbox"
 REPLIES = "reply.celery.pidbox"
 LONGEST = 100  # replies that are read in one look
 LIMIT = 4 << 20  # bytes of them: who may send tasks may also send replies
 QUEUES = 100  # of a worker
+STEPS = 20  # of a queue
+TRANSPORT = "CELERYHOST_TRANSPORT"  # of a worker's environment: what Keys is given
+# What of broker_transport_options decides the names of keys, with kombu's defaults.
+NAMING = {
+    "global_keyprefix": "",
+    "unacked_key": "unacked",
+    "sep": "\x06\x16",
+    "priority_steps": [0, 3, 6, 9],
+    "fanout_prefix": True,
+}
 
 
 def speaks(url: str | None) -> bool:
@@ -27,37 +36,99 @@ def speaks(url: str | None) -> bool:
     return bool(url) and urlsplit(url).scheme in ("redis", "rediss")
 
 
-def lengths(url: str, queues: list[str]) -> dict[str, int]:
-    """How many tasks wait in each queue; raises OSError, resp.Refused, ValueError."""
-    place = urlsplit(url)
-    return _lengths(queues, resp.ask(place, [("SELECT", _database(place)), *_asking(queues)], limit=LIMIT)[1:])
+def lengths(url: str, queues: list[str], transport: str = "") -> dict[str, int]:
+    """How many tasks wait in each queue; `transport` as in Keys; raises OSError, resp.Refused, ValueError."""
+    place, keys = urlsplit(url), Keys(transport)
+    return keys.lengths(queues, resp.ask(place, [("SELECT", _database(place)), *keys.asking(queues)], limit=LIMIT)[1:])
 
 
 def _database(place) -> str:
     return place.path.strip("/") or "0"
 
 
-def _asking(queues: list[str]) -> list[tuple[str, str]]:
-    return [("LLEN", queue + step) for queue in queues for step in STEPS]
+class Keys:
+    """The keys of a broker, by `transport`: a JSON object of what differs from NAMING, as `told` makes it.
+
+    It may come from an app's environment: what makes no sense there counts as absent.
+    """
+
+    def __init__(self, transport: str = ""):
+        try:
+            differing = json.loads(transport or "{}")
+        except (ValueError, RecursionError):
+            differing = {}
+        known = NAMING | named(differing)
+        self.prefix, self.fanout, self.separator = known["global_keyprefix"], known["fanout_prefix"], known["sep"]
+        self.unacked = self.prefix + known["unacked_key"]
+        self.steps = known["priority_steps"]
+
+    def lists(self, queue: str) -> list[str]:
+        """A queue is a list for each priority step."""
+        return [self._list(queue, step) for step in self.steps]
+
+    def first(self, queue: str) -> str:
+        """The list of what has no priority, as kombu finds it (Channel.priority)."""
+        return self._list(queue, self.steps[sum(step <= 0 for step in self.steps) - 1])
+
+    def _list(self, queue: str, step: int) -> str:
+        return f"{self.prefix}{queue}{self.separator}{step}" if step else self.prefix + queue
+
+    def channel(self, database: str) -> str:
+        """Where Celery's broadcasts are published."""
+        fanout = "/{db}." if self.fanout is True else self.fanout or ""
+        return self.prefix + fanout.replace("{db}", database) + EXCHANGE
+
+    def asking(self, queues: list[str]) -> list[tuple[str, str]]:
+        return [("LLEN", key) for queue in queues for key in self.lists(queue)]
+
+    def lengths(self, queues: list[str], replies: list[int]) -> dict[str, int]:
+        """What the replies to `asking` say."""
+        each = len(self.steps)
+        if not all(isinstance(reply, int) for reply in replies):
+            raise resp.Malformed("a length that is no number")
+        return {queue: sum(replies[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
 
 
-def _lengths(queues: list[str], replies: list[int]) -> dict[str, int]:
-    each = len(STEPS)
-    if not all(isinstance(reply, int) for reply in replies):
-        raise resp.Malformed("a length that is no number")
-    return {queue: sum(replies[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
+def named(options) -> dict:
+    """What of broker_transport_options differs from NAMING and is of a kind that a name can be made of."""
+    found = options if isinstance(options, dict) else {}
+    return {
+        key: found[key]
+        for key, usual in NAMING.items()
+        if key in found and found[key] != usual and _fits(key, found[key])
+    }
+
+
+def told(options) -> str:
+    """The `transport` of Keys for an app's broker_transport_options: empty where all is usual."""
+    differing = named(options)
+    return (
+        json.dumps(differing).replace("'", "\\u0027") if differing else ""
+    )  # a Supervisor file cannot hold both quotes
+
+
+def _fits(key: str, value) -> bool:
+    if key == "priority_steps":
+        whole = isinstance(value, list) and all(type(step) is int for step in value)
+        return whole and 0 < len(value) <= STEPS and value == sorted(value)
+    if key == "fanout_prefix" and value in (False, ""):
+        return True
+    return isinstance(value, str) and _is_queue(value)
 
 
 class Mailbox:
-    """The workers of one broker. `nodes` is {node name of a worker: program}, `me` a name that is unique and stable."""
+    """The workers of one broker. `nodes` is {node name of a worker: program}, `me` a name that is unique and stable.
 
-    def __init__(self, url: str, nodes: dict[str, str], me: str):
+    `transport` is as in Keys.
+    """
+
+    def __init__(self, url: str, nodes: dict[str, str], me: str, transport: str = ""):
         place = urlsplit(url)
         self.place, self.nodes, self.me = place, nodes, me
         self.database = _database(place)
-        self.channel = f"/{self.database}.celery.pidbox"
-        self.replies = f"{me}.{REPLIES}"
-        self.binding = f"_kombu.binding.{REPLIES}", SEPARATOR.join((me, "", self.replies))
+        self.keys = keys = Keys(transport)
+        self.channel, self.replies = keys.channel(self.database), keys.first(f"{me}.{REPLIES}")
+        self.binding = f"{keys.prefix}_kombu.binding.{REPLIES}", keys.separator.join((me, "", f"{me}.{REPLIES}"))
         self.queues: dict[str, list[str]] = {}  # program: the queues that its worker has said it reads
 
     def forget(self, program: str) -> None:
@@ -74,13 +145,13 @@ class Mailbox:
             ("SADD", *self.binding),
             ("LRANGE", self.replies, "0", str(LONGEST - 1)),
             ("DEL", self.replies),
-            ("HLEN", "unacked"),
-            *_asking(queues),
+            ("HLEN", self.keys.unacked),
+            *self.keys.asking(queues),
             *(("PUBLISH", self.channel, text) for text in self.questions(doubtful)),
         ]
         try:
             _, inbox, _, unacked, *rest = self.ask(commands)
-            waits = _lengths(queues, rest[: len(queues) * len(STEPS)])
+            waits = self.keys.lengths(queues, rest[: len(queues) * len(self.keys.steps)])
             if not isinstance(inbox, list) or not isinstance(unacked, int):
                 raise resp.Malformed("no answer to what was asked")
         except (OSError, resp.Refused, ValueError):
@@ -123,7 +194,7 @@ class Mailbox:
                 "headers": {"clock": 0, "expires": 0},
                 "properties": {
                     "body_encoding": "base64",
-                    "delivery_info": {"exchange": "celery.pidbox", "routing_key": ""},
+                    "delivery_info": {"exchange": EXCHANGE, "routing_key": ""},
                     "delivery_mode": 2,
                     "delivery_tag": self.me,
                     "priority": 0,

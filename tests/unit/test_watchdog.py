@@ -9,6 +9,7 @@ import pytest
 from celeryhost import apps
 from celeryhost.errors import Failure
 from celeryhost.watchdog import HOUR, Broker, Program, Rules, Sight, Watch
+from celeryhost.watchdog_redis import Keys
 
 URL = "redis://:secret@localhost:6379/0"
 RULES = Rules()
@@ -246,3 +247,25 @@ def test_what_cannot_be_told_by(command, webhook, said):
         apps.watchdog([], URL, command, webhook)
     assert said in str(raised.value)
     assert "token" not in str(raised.value)
+
+
+def test_how_a_project_names_the_keys_of_its_broker_reaches_the_watchdog_and_no_secret_does():
+    described = apps.describe_all([{"name": "one", "workers": [{}, {"name": "slow", "time_limit": 7200}]}])
+    own = {"global_keyprefix": "it's:", "priority_steps": [0, 5], "sep": "|", "unacked_key": "taken", "password": "x"}
+    found = json.loads(apps.watchdog(apps.merged(described, [{"transport_options": own}]), URL))
+    assert [program["kind"] for program in found["programs"]] == ["worker", "worker", "beat"]
+    [transport] = {program["transport"] for program in found["programs"]}
+    assert "password" not in transport
+    keys = Keys(transport)
+    assert keys.lists("celery") == ["it's:celery", "it's:celery|5"]
+    assert (keys.unacked, keys.channel("3")) == ("it's:taken", "it's:/3.celery.pidbox")
+
+
+@pytest.mark.parametrize(
+    "transport",
+    ["", "{", "[]", "7", '{"sep": 7, "priority_steps": [], "fanout_prefix": null}', '{"priority_steps": [9, "x"]}'],
+)
+def test_names_of_keys_that_make_no_sense_are_the_usual(transport):
+    keys = Keys(transport)
+    assert keys.lists("celery") == ["celery", "celery\x06\x163", "celery\x06\x166", "celery\x06\x169"]
+    assert (keys.unacked, keys.channel("3")) == ("unacked", "/3.celery.pidbox")
