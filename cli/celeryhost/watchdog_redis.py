@@ -102,9 +102,8 @@ def named(options) -> dict:
 def told(options) -> str:
     """The `transport` of Keys for an app's broker_transport_options: empty where all is usual."""
     differing = named(options)
-    return (
-        json.dumps(differing).replace("'", "\\u0027") if differing else ""
-    )  # a Supervisor file cannot hold both quotes
+    # A Supervisor file cannot hold both quotes.
+    return json.dumps(differing).replace("'", "\\u0027") if differing else ""
 
 
 def _fits(key: str, value) -> bool:
