@@ -18,6 +18,7 @@ from celeryhost import locate, programs
 from celeryhost.errors import Failure
 from celeryhost.rpc import Supervisor
 
+ROOT = Path(__file__).resolve().parents[2]
 USER, PASSWORD = "celeryhost", "pass word%with:odd/characters"
 OLD = {"3.4.0": "python2.7", "4.1.0": "python3.11"}  # the last for Python 2; 4.0 runs on none after 3.7
 START_OLD = """
@@ -112,6 +113,11 @@ files=conf.d/*.conf
 
     def argv(self, *args: str) -> list[str]:
         return [sys.executable, str(self.folder / "bin" / "celeryhost"), *args]
+
+    def command(self) -> str:
+        """The text of a program `celeryhost` that finds this supervisord, for the PATH of a host."""
+        start = f"PYTHONPATH={ROOT}/cli exec {sys.executable} {self.folder}/bin/celeryhost"
+        return f'#!/bin/sh\ncd {self.folder} && {start} "$@"\n'
 
     def options(self, env=None, **options) -> dict:
         plain = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS")}

@@ -14,12 +14,8 @@ from pathlib import Path
 import pytest
 from celeryhost import errors
 from conftest import Daemon, wait_for
-from sshd import ROOT, sshd
+from sshd import sshd
 from waiting import line
-
-LAUNCHER = """#!/bin/sh
-cd {folder} && PYTHONPATH={root}/cli exec {python} {folder}/bin/celeryhost "$@"
-"""
 
 
 class Hosts:
@@ -50,8 +46,8 @@ def hosts(monkeypatch):
         daemons.append(Daemon(folder / name, [sys.executable, "-m", "supervisor.supervisord"]))
         daemons[-1].program("web")
         daemons[-1].program(f"{name}-worker")
-    texts = [LAUNCHER.format(folder=daemon.folder, root=ROOT, python=sys.executable) for daemon in daemons]
-    with sshd(folder / "one", texts[0]) as one, sshd(folder / "two", texts[1]) as two, socket.socket() as closed:
+    one, two = (sshd(folder / name, daemon.command()) for name, daemon in zip(("one", "two"), daemons, strict=True))
+    with one as one, two as two, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # not listening: nobody else takes the port, and nobody answers
         made = Hosts(folder, *daemons)
         made.describe(board=one, cloud=two, down={**one, "ansible_port": closed.getsockname()[1]})

@@ -23,7 +23,7 @@ from celeryhost.commands.top_screen import Canvas, Top
 from celeryhost.live_feed import Feed
 from conftest import Daemon, wait_for
 from redis_server import PASSWORD, redis_server, url
-from sshd import ROOT, sshd
+from sshd import sshd
 from waiting import line
 
 CELERY = Path(sys.executable).with_name("celery")
@@ -319,8 +319,7 @@ def hosts(monkeypatch):
             stack.callback(daemons[name].end)
             daemons[name].program(f"{name}-worker")
             daemons[name].start()
-            start = f'cd {folder}/{name} && PYTHONPATH={ROOT}/cli exec {sys.executable} -m celeryhost "$@"'
-            described[name] = stack.enter_context(sshd(folder / f"{name}-sshd", f"#!/bin/sh\n{start}\n"))
+            described[name] = stack.enter_context(sshd(folder / f"{name}-sshd", daemons[name].command()))
         closed = stack.enter_context(socket.socket())
         closed.bind(("127.0.0.1", 0))  # not listening
         described["gone"] = {**described["board"], "ansible_port": closed.getsockname()[1]}
@@ -343,7 +342,7 @@ async def _use(daemons, inventory):
             return "\n".join(canvas.render_line(y).text for y in range(canvas.size.height))
 
         async def see(truth):
-            end = time.monotonic() + 60
+            end = time.monotonic() + 180
             while not truth():
                 assert time.monotonic() < end, shown()
                 await pilot.pause(0.1)
