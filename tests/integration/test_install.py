@@ -116,7 +116,7 @@ def test_only_what_changed_restarts_and_once(install):
 def test_a_look_sees_what_fails_over_and_over_and_what_stopped(install):
     text = section("mysite-worker") + section("mysite-beat", "false", startsecs=1, startretries=1000)
     wanted = {"path": str(install.path), "content": text, "state": "present", "config": install.config, "mode": "0600"}
-    wanted |= dict(zip(("owner", "group"), OWN, strict=True)) | {"started": True, "timeout": None}
+    wanted |= dict(zip(("owner", "group"), OWN, strict=True)) | {"started": True, "timeout": None, "proof": None}
     install(section("mysite-worker"))
     assert supervisor_programs.bring(wanted, True)["changed"]
     install.path.write_text(text)

@@ -132,10 +132,12 @@ def flower(daemon, root, tmp_path):
                     "environment": {"FLOWER_PASSWORD_FILE": str(tmp_path / "password")},
                 },
                 "logs": str(daemon.folder / "log"),
+                "captured": str(daemon.folder / "captured"),
                 "data": str(tmp_path),
             }
         )
         described["user"] = None
+        (daemon.folder / "captured").mkdir()
         (tmp_path / "password").write_text("secret\n")
         free.close()
         entry = render(

@@ -101,6 +101,8 @@ def test_one_that_begins_to_die_is_a_difference_although_it_is_running(site):
     with pytest.raises(Failure, match="mysite-worker: ended soon"):
         site.bring(text)
     flag.unlink()
+    dying = site.daemon.pid("mysite-worker")  # it has read the flag
+    wait_for(lambda: site.daemon.pid("mysite-worker") not in (0, dying))
     site.prove(site.bring(text))
     assert site.why(text) is None
 

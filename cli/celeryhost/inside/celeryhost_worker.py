@@ -202,6 +202,7 @@ class _Taker:
         self.script = BY_NAME
         self.acknowledged, self.sent = acknowledged, []  # all, and those on their way
         self.asked, self.most = [], 0  # lists of the last question, and how many messages it was for
+        self.waiting = False  # whether the next answer is to TAKE: one of kombu's own may still be under way (mingle's)
         self.written = False  # whether the message that is being delivered is among the unacknowledged ones
         self.refused, self.said = False, -SAY
         self.bells = {}  # list: connection
@@ -209,7 +210,7 @@ class _Taker:
         self.empty = set()  # lists that were empty at the last look, if nothing has been heard since
         self.append, self.qos.append = self.qos.append, self.append_unwritten
         self.qos.ack = self.ack
-        channel._brpop_start = self.start
+        channel._brpop_start, self.brpop_read = self.start, channel._brpop_read
         channel._brpop_read = channel.handlers["BRPOP"] = self.read
         self.timer = hub.call_repeatedly(LOOK, self.empty.clear)
         hub.on_tick.add(self.flush_when_full)
@@ -310,6 +311,7 @@ class _Taker:
         owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
         keys = [*self.unacked, *lists]
         channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), owner, self.most, *self.sent)
+        self.waiting = True
 
     def room(self):
         """How many may be taken in one step: no more than can begin at once, for the rest another worker may be idle.
@@ -322,6 +324,9 @@ class _Taker:
 
     def read(self, **options):
         """Deliver the messages that Redis has given; if there are no more, set the bells."""
+        if not self.waiting:
+            return self.brpop_read(**options)
+        self.waiting = False
         channel, connection = self.channel, self.channel.client.connection
         try:
             taken = connection.read_response()
