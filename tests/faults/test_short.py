@@ -214,6 +214,7 @@ def test_a_worker_that_starts_while_redis_refuses_to_write_waits():
     with Stack(OURS) as stack:
         idle(stack)
         sent = stack.send(1, 0)
+        wait_for(lambda: stack.notes("ended") and not stack.broker.exists("unacked"), READY)
         refuse, permit = REFUSALS["NOREPLICAS"]
         stack.broker.execute_command(*refuse)
         stack.restart()

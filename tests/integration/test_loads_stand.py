@@ -80,6 +80,7 @@ class Site:
         time.sleep(0.3)  # more than SLACK here: what was changed has settled
         files = {"environment_file": str(self.env), "record": str(self.record)}
         asked = {"app": self.app(**more), "environment": environment or {}, "migrations": migrations, "keep": keep}
+        asked["unmigrated"] = False
         answer = celery_app.bring(files | asked, check)
         return answer, self.started() != before
 
