@@ -28,7 +28,16 @@ def main() -> None:
     except BrokenPipeError:  # the reader has seen enough: `celeryhost logs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
+    except _refusal() as fault:
+        code = _say(f"supervisord refuses it: {fault}", FAILED)
     sys.exit(code)
+
+
+def _refusal() -> type[Exception]:
+    """What supervisord refuses, where no command expects that; imported only when something has been raised."""
+    from .rpc import Fault
+
+    return Fault
 
 
 def _is_plain_status(args: list[str]) -> bool:

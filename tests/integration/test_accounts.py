@@ -181,7 +181,7 @@ called = lambda calls: [server.funcs[call["methodName"]](*call["params"]) for ca
 server.register_function(called, "system.multicall")
 for name, answer in {"getAllProcessInfo": [info], "getAllConfigInfo": [config], "getProcessInfo": info}.items():
     server.register_function(lambda *_, answer=answer: answer, f"supervisor.{name}")
-for name in ("stopProcess", "startProcess"):
+for name in ("stopProcess", "startProcess", "signalProcess"):
     server.register_function(lambda *_: True, f"supervisor.{name}")
 print(pid, flush=True)
 server.serve_forever()

@@ -7,6 +7,10 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
+import threading
+from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
 from celeryhost import errors, lifecycle
@@ -322,3 +326,16 @@ def test_old_supervisor(old_daemon):
     events = list(lifecycle.replace(daemon.rpc, ["p"], ["added"], ["bad"]))
     assert lifecycle.exit_code(events) == errors.OK
     assert {p.name: p.state for p in daemon.known()} == {"p": "RUNNING", "added": "RUNNING"}
+
+
+def test_what_a_server_does_not_know_is_one_line(tmp_path):
+    """Something else that speaks XML-RPC, say."""
+    server = SimpleXMLRPCServer(("127.0.0.1", 0), logRequests=False)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "celeryhost", "-s", url, "stop", "web"], capture_output=True, text=True, timeout=180
+    )
+    server.shutdown()
+    assert (done.returncode, len(done.stderr.splitlines())) == (errors.FAILED, 1), done.stderr
+    assert "supervisord refuses it: " in done.stderr
