@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -35,17 +36,21 @@ READY = 180  # seconds, on a busy machine
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def virtualenv(request, pytestconfig):
-    """With one Celery; made at first use and kept in pytest's cache."""
+    """With one Celery; made at first use, by one of the tests that run at once, and kept in pytest's cache."""
+    wanted = [*VERSIONS[request.param], *EXTENSIONS]
     place = Path(pytestconfig.cache.mkdir("celery"), request.param)
-    if not (place / "whole").exists():
-        venv.EnvBuilder(clear=True, symlinks=True).create(place)
-        pip = ["uv", "pip", "install"] if shutil.which("uv") else [sys.executable, "-m", "pip"]
-        to = ["--python", place / "bin" / "python"]
-        command = [*pip, *to] if pip[0] == "uv" else [*pip, *to, "install"]
-        done = subprocess.run([*command, "-q", *VERSIONS[request.param], *EXTENSIONS], check=False)
-        if done.returncode:
-            pytest.skip(f"Celery {request.param} cannot be installed here")
-        (place / "whole").touch()
+    holds = place / "holds"
+    with open(f"{place}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not holds.exists() or holds.read_text() != str(wanted):
+            venv.EnvBuilder(clear=True, symlinks=True).create(place)
+            pip = ["uv", "pip", "install"] if shutil.which("uv") else [sys.executable, "-m", "pip"]
+            to = ["--python", place / "bin" / "python"]
+            command = [*pip, *to] if pip[0] == "uv" else [*pip, *to, "install"]
+            done = subprocess.run([*command, "-q", *wanted], check=False)
+            if done.returncode:
+                pytest.skip(f"Celery {request.param} cannot be installed here")
+            holds.write_text(str(wanted))
     return place
 
 
