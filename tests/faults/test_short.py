@@ -110,7 +110,7 @@ def test_a_stop_waits_until_a_task_that_a_process_has_been_handed_has_begun():
         for child in children:
             os.kill(child, signal.SIGSTOP)
         sent = stack.send(1, 0)
-        wait_for(lambda: stack.broker.exists("unacked") and listens(stack))
+        wait_for(lambda: f"{sent[0]}] received" in Path(stack.logs[0]).read_text(), READY)
         os.kill(main, signal.SIGTERM)
         wait_for(lambda: "stops as soon as" in Path(stack.logs[0]).read_text())
         for child in children:
