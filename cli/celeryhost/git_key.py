@@ -1,10 +1,12 @@
-"""A private key that git uses as another account, which can't read it: an agent holds the key while git runs."""
+"""How git gets at a private repository: by a key that its account can't read, which an agent holds while git runs, or
+by what an https address says before its @."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import socket
 import stat
@@ -12,12 +14,32 @@ import struct
 import subprocess
 import tempfile
 import time
+from urllib.parse import unquote
 
 from . import account
 from .errors import Failure
 
 AGENT_SECONDS = 20  # until it listens, on a small board too
 FIX = "celeryhost needs the Debian package openssh-client"
+
+
+# `ps` shows a command line to everybody, and an environment to its account alone.
+_HELPER = """!f() { printf 'username=%s\\npassword=%s\\n' "$CELERYHOST_GIT_USER" "$CELERYHOST_GIT_PASSWORD"; }; f"""
+_WITH_SECRET = re.compile(
+    r"(?P<server>https?://)(?P<user>[^/@:]+)(?::(?P<password>[^/@]*))?@(?P<host>[^/]+)(?P<path>/.*)"
+)
+
+
+def without_secret(repo: str) -> tuple[str, list[str], dict[str, str]]:
+    """(repo, words for git, its environment) such that what stands before the @ of an https address is in no command
+    line; git asks for it, for that host alone, by a helper that finds it in the environment."""
+    found = _WITH_SECRET.fullmatch(repo)
+    if not found:
+        return repo, [], {}
+    host = found["server"] + found["host"]
+    secrets = {"USER": unquote(found["user"]), "PASSWORD": unquote(found["password"] or "")}
+    environment = {f"CELERYHOST_GIT_{name}": secret for name, secret in secrets.items()}
+    return host + found["path"], ["-c", f"credential.{host}.helper={_HELPER}"], environment
 
 
 @contextlib.contextmanager

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import getpass
+import glob
+import http.server
 import subprocess
+import threading
+from pathlib import Path
 
 import pytest
 from celeryhost.errors import Failure
@@ -38,3 +45,54 @@ def test_it_is_fetched_once(project, tmp_path):
 def test_the_cause_is_said_and_not_the_general_advice_behind_it(project):
     with pytest.raises(Failure, match=r"git ls-remote: .*'/nowhere' does not appear to be a git repository$"):
         bring(project | {"repo": "file:///nowhere"}, False)
+
+
+def seen(token):
+    """The command lines of this machine that hold it."""
+    found = []
+    for file in glob.glob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [line for line in [Path(file).read_bytes()] if token.encode() in line]
+    return found
+
+
+@pytest.fixture
+def private(project, tmp_path):
+    """(address, what `ps` showed meanwhile) of the repository behind a server that wants `me` and a token."""
+    subprocess.run(["git", "update-server-info"], cwd=tmp_path / "all", check=True)
+    wanted = "Basic " + base64.b64encode(f"me:{TOKEN}".encode()).decode()
+    shown = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            shown.extend(seen(TOKEN))
+            if self.headers.get("Authorization") == wanted:
+                super().do_GET()
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="here"')
+                self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Handler, directory=tmp_path / "all" / ".git")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"me:{TOKEN.replace('/', '%2F')}@127.0.0.1:{server.server_port}/", shown
+        server.shutdown()
+
+
+TOKEN = "t0ken/of-nobody-else"
+
+
+def test_a_token_of_an_address_is_in_no_command_line(project, private, tmp_path):
+    address, shown = private
+    assert bring(project | {"repo": f"http://{address}"}, False)["changed"]
+    assert (tmp_path / "here" / "backend" / "manage.py").exists()
+    assert shown == []
+    for name in ("config", "FETCH_HEAD"):
+        assert "t0ken" not in (tmp_path / "here" / ".git" / name).read_text()
+    with pytest.raises(Failure) as refused:
+        bring(project | {"repo": f"http://{address}".replace("of", "not-of"), "dest": str(tmp_path / "all")}, False)
+    assert "t0ken" not in str(refused.value)

@@ -10,7 +10,7 @@ import subprocess
 
 from .. import account
 from ..errors import Failure
-from ..git_key import FIX, lent
+from ..git_key import FIX, lent, without_secret
 from .project_git import ENVIRONMENT, cause
 
 ARGUMENTS = {
@@ -50,9 +50,10 @@ def _let_in(params) -> bool:
     except KeyError:
         user = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name  # its account is yet to be made
     with lent(params["path"], user) as more:
-        words = ("git", "ls-remote", "--", params["repo"], "HEAD")
+        repo, secret, variables = without_secret(params["repo"])
+        words = ("git", *secret, "ls-remote", "--", repo, "HEAD")
         try:
-            code, said = account.run(user, *words, cwd="/", environment=ENVIRONMENT | more, seconds=60)
+            code, said = account.run(user, *words, cwd="/", environment=ENVIRONMENT | more | variables, seconds=60)
         except OSError as error:
             raise Failure(f"git: {error.strerror}; install the Debian package git") from None
     return code == 0 or not REFUSED.search(cause(said))

@@ -6,7 +6,7 @@ import os
 
 from ..account import last_line, run
 from ..errors import Failure
-from ..git_key import lent
+from ..git_key import lent, without_secret
 from .changing import changing, is_halfway
 
 ARGUMENTS = {
@@ -32,13 +32,13 @@ def cause(output: str) -> str:
 
 class Checkout:
     def __init__(self, params, environment):
-        self.environment = ENVIRONMENT | environment
-        self.dest, self.owner = params["dest"], params["owner"]
-        self.repo, self.version = params["repo"], params["version"]
+        self.repo, self.words, secrets = without_secret(params["repo"])
+        self.environment = ENVIRONMENT | environment | secrets
+        self.dest, self.owner, self.version = params["dest"], params["owner"], params["version"]
 
     def git(self, *words, fail=True):
         """Output of git, or None when it failed and may."""
-        code, output = run(self.owner, "git", *words, cwd=self.dest, environment=self.environment)
+        code, output = run(self.owner, "git", *self.words, *words, cwd=self.dest, environment=self.environment)
         if code and fail:
             said = last_line(cause(output))
             raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {said}{self.advice(said)}")
@@ -79,6 +79,9 @@ class Checkout:
         if self.git("fetch", "-q", *shallow, "--", self.repo, self.version, fail=False) is not None:
             return self.git("rev-parse", "FETCH_HEAD^{commit}")
         self.git("fetch", "-q", "--force", "--tags", "--", self.repo, "+refs/heads/*:refs/remotes/origin/*")
+        for name in (f"refs/tags/{self.version}", f"refs/remotes/origin/{self.version}"):
+            if commit := self.git("rev-parse", "-q", "--verify", f"{name}^{{commit}}", fail=False):
+                return commit
         return self.git("rev-parse", "-q", "--verify", f"{self.version}^{{commit}}")
 
     def checkout(self, commit):
