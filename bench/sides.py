@@ -43,13 +43,14 @@ def click() -> Path:
 
 
 def install(folder: Path) -> Path:
-    """celeryhost as on a host: compiled, started by PYTHON without site-packages."""
+    """celeryhost as on a host: compiled, started by PYTHON without site-packages. It finds `folder`/supervisord.conf."""
     library = folder / "lib"
     shutil.copytree(
         ROOT / "cli" / "celeryhost", library / "celeryhost", ignore=shutil.ignore_patterns("__pycache__", "_ansible")
     )
     subprocess.run([PYTHON, "-m", "compileall", "-q", library], check=True)
-    launcher = folder / "celeryhost"
+    launcher = folder / "bin" / "celeryhost"
+    launcher.parent.mkdir()
     launcher.write_text(LAUNCHER.format(python=PYTHON, library=library, click=click()))
     launcher.chmod(0o755)
     return launcher
