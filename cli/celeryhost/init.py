@@ -13,13 +13,13 @@ from collections import namedtuple
 
 from . import init_files, init_variables
 from . import requirements as declarations
-from .apps import DJANGO, describe
+from .apps import DJANGO, REDIS, describe
 from .errors import UNKNOWN, USAGE, Failure
 
 Project = namedtuple(
     "Project",
     "directory settings configurations apps requirements scheduler results top remote version trees"
-    " others samples beat hidden",
+    " others samples beat hidden started",
 )
 Project.__doc__ = """What a folder with a Django project says about itself.
 
@@ -29,9 +29,11 @@ is relative to `directory`, or None, and `others` are further such files; `sched
 `celery_apps` is to say of beat's scheduler and of django-celery-results, or None, and `beat` the file with the line
 that says so of beat, or None; `top` is the top of the git work tree (else the folder that was named), `remote` and
 `version` where it comes from, or None, `hidden` whether the remote's URL had a password or token, which is left out;
-`trees` maps each Python file to its syntax tree; `samples` are files that show the environment it wants."""
+`trees` maps each Python file to its syntax tree; `samples` are files that show the environment it wants; `started` are
+those of `apps` that the project's own scripts start workers of."""
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "tests", "test", "docs", "migrations", "static", "media"}
+OUR_REDIS = "{{ redis_url }}"  # with its password, once that is known
 LOCAL = ("localhost", "127.0.0.1", "::1")
 _DEPTH = 4  # folders below the one that was named
 _URL = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:")
@@ -58,6 +60,8 @@ def look(directory: str, named: str | None = None) -> Project:
                 file = os.path.join(folder, name)
                 trees[file] = _parsed(file)
     settings = _values_of("DJANGO_SETTINGS_MODULE", directory, trees)
+    # What a renamed project still says somewhere comes last.
+    settings = dict(sorted(settings.items(), key=lambda item: _file_of(trees, item[0]) is None))
     top, remote, version, hidden = _git(directory, os.path.realpath(named or directory))
     words = _words_of_settings(directory, settings, trees)
     apps = _apps(directory, trees)
@@ -69,7 +73,9 @@ def look(directory: str, named: str | None = None) -> Project:
         os.path.relpath(file, directory)
         for file in _declared(directory, top, init_files.requirements(directory, top, folders))
     ] or [None]
-    beats = init_files.beat_lines(folders)
+    lines = init_files.celery_lines(folders)
+    started = {_plain_app(named) for named in init_files.apps_started(lines)}
+    beats = init_files.beat_lines(lines)
     if beats:
         scheduler, beat = next((line for line in beats if line[0]), beats[0])
     else:
@@ -91,6 +97,7 @@ def look(directory: str, named: str | None = None) -> Project:
         [os.path.relpath(file, directory) for file in init_files.samples(directory, top)],
         beat and os.path.relpath(beat, directory),
         hidden,
+        {app: file for app, file in apps.items() if app in started},
     )
 
 
@@ -116,6 +123,9 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
     if project.requirements not in (None, "requirements.txt") and not _is_found(project.requirements):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
+    wanted, _ = required(project, app, settings)
+    if "REDIS_URL" in wanted:
+        entry["environment"]["REDIS_URL"] = OUR_REDIS
     if project.configurations:
         entry["environment"]["DJANGO_CONFIGURATION"] = next(iter(project.configurations))
     root = import_root(project, app)
@@ -123,20 +133,20 @@ def description(project: Project, name: str, app: str, settings: str) -> dict:
         entry["environment"]["PYTHONPATH"] = os.path.join(describe(entry)["directory"], root)
     entry["workers"] = [{"concurrency": 2}]
     entry["beat"] = {"scheduler": project.scheduler} if project.scheduler else {}
-    if project.results:
-        entry["results"] = project.results
+    if project.results or "CELERY_RESULT_BACKEND" in wanted:
+        entry["results"] = project.results or REDIS
     describe(entry)
     return entry
 
 
-def required(project: Project, app: str, settings: str) -> list[str]:
-    """The environment variables that settings and app read without a default."""
-    files, seen = [project.apps.get(app), _file_of(project, settings)], {}
+def required(project: Project, app: str, settings: str) -> tuple[list[str], list[str]]:
+    """The environment variables that settings and app read without a default: always, and under a condition."""
+    files, seen = [project.apps.get(app), _file_of(project.trees, settings)], {}
     while files:
         file = files.pop()
         if file in project.trees and file not in seen:
             seen[file] = project.trees[file]
-            files += [_file_of(project, module) for module in _imports(project.directory, file, seen[file])]
+            files += [_file_of(project.trees, module) for module in _imports(project.directory, file, seen[file])]
     return init_variables.required(list(seen.values()))
 
 
@@ -145,20 +155,26 @@ def remarks(project: Project, entry: dict) -> list[str]:
     said = []
     if project.requirements is None:
         unlocked = "Pipfile is not locked (pipenv lock)" if _has(project, "Pipfile") else "no requirements found"
-        said.append(f"{unlocked}: Celery is then all that is installed, without Django; see `requirements`")
+        extended = DJANGO in (entry.get("results"), entry["beat"].get("scheduler"))
+        what = "Celery, its Django extensions and the Django that they bring are" if extended else "Celery is"
+        without = "" if extended else ", without Django"
+        said.append(f"{unlocked}: {what} then all that is installed{without}; see `requirements`")
     elif _is_found(project.requirements):
         beside = [name for name in declarations.BESIDE if _has(project, name)]
         named = dict.fromkeys([os.path.basename(project.requirements), *beside])
         said.append(f"what is installed is what {' and '.join(named)} say; `requirements` names other files")
     elif project.others:
         said.append(f"{', '.join(project.others[:5])} may be requirements, too; `requirements` takes a list")
-    variables = [
-        name
-        for name in required(project, entry["app"], entry["environment"]["DJANGO_SETTINGS_MODULE"])
-        if name not in entry["environment"]
-    ]
-    if variables:
-        said.append(f"read without a default: {', '.join(variables)}; give them under `environment`")
+    given = {*entry["environment"]} | ({"CELERY_RESULT_BACKEND"} if entry.get("results") == REDIS else set())
+    always, sometimes = (
+        ", ".join(name for name in names if name not in given)
+        for names in required(project, entry["app"], entry["environment"]["DJANGO_SETTINGS_MODULE"])
+    )
+    if always or sometimes:
+        named = [always, sometimes and f"under conditions that the code names {sometimes}"]
+        base = " (`database: postgresql` makes one and gives its DATABASE_URL)" if "DATABASE_URL" in always else ""
+        what = ", and ".join(filter(None, named))
+        said.append(f"read without a default: {what}; give them under `environment`{base}")
     if project.samples:
         said.append(
             f"{', '.join(project.samples)} shows the environment it wants; a .env that git ignores is not brought"
@@ -341,6 +357,12 @@ def _for_celery(module: str, name: str) -> str:
     return module[: -len(".celery")] if module.endswith(".celery") else module
 
 
+def _plain_app(named: str) -> str:
+    """What `_for_celery` makes of the app that a command line names."""
+    module, _, name = named.partition(":")
+    return _for_celery(module, name or "app")
+
+
 def _module(directory: str, file: str) -> tuple[str, str]:
     """The dotted name of a file, and the folder that must be on sys.path for it: the first that is no package."""
     root = os.path.dirname(file)
@@ -364,11 +386,11 @@ def _declared(directory: str, top: str, found: list[str]) -> list[str]:
     return found
 
 
-def _file_of(project: Project, module: str) -> str | None:
+def _file_of(trees: dict, module: str) -> str | None:
     """The project's own file that a dotted name means, wherever on sys.path its folder is."""
     path = os.sep + module.replace(".", os.sep)
     ends = (f"{path}.py", f"{path}{os.sep}__init__.py")
-    return min((file for file in project.trees if file.endswith(ends)), key=len, default=None)
+    return min((file for file in trees if file.endswith(ends)), key=len, default=None)
 
 
 def _imports(directory: str, file: str, tree: ast.Module):
@@ -437,7 +459,8 @@ def _untrusted(value):
         return {key: _untrusted(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_untrusted(inner) for inner in value]
-    return _Untrusted(value) if isinstance(value, str) and re.search(r"\{[{%#]", value) else value
+    own = value == OUR_REDIS
+    return _Untrusted(value) if isinstance(value, str) and not own and re.search(r"\{[{%#]", value) else value
 
 
 def _yaml(value) -> str:

@@ -65,25 +65,41 @@ def samples(directory: str, top: str) -> list[str]:
     ]
 
 
-def beat_lines(folders) -> list[tuple[str | None, str]]:
-    """Of each line that starts beat: its scheduler as `celery_apps` names it, None without one, and the file."""
+def celery_lines(folders) -> list[tuple[list[str], str]]:
+    """The words behind `celery` of each line that starts one of its programs, and the file."""
     found = []
     for folder, names in folders:
         for name in names:
             if _STARTERS.fullmatch(name) and not name.endswith(_CODE):
                 file = os.path.join(folder, name)
-                found += [(scheduler, file) for scheduler in _schedulers(_read(file).decode(errors="replace"))]
+                found += [(words, file) for words in _commands(_read(file).decode(errors="replace"))]
     return found
 
 
-def _schedulers(text: str):
+def apps_started(lines) -> set[str]:
+    """What workers and beats among `celery_lines` are given as -A."""
+    named = (
+        re.search(r"(?:--app(?:=|\s+)|(?<!\S)-A\s*)([\w.:]+)", " ".join(words))
+        for words, _ in lines
+        if {"worker", "beat"} & {*words}
+    )
+    return {found[1] for found in named if found}
+
+
+def beat_lines(lines) -> list[tuple[str | None, str]]:
+    """Of each of `celery_lines` that starts beat: its scheduler as `celery_apps` names it, or None, and the file."""
+    found = []
+    for words, file in lines:
+        if "beat" in words or ("worker" in words and {"-B", "--beat"} & {*words}):
+            named = re.search(r"(?:--scheduler(?:=|\s+)|(?<!\S)-S\s*)([\w.:]+)", " ".join(words))
+            found.append((_scheduler(named[1]) if named else None, file))
+    return found
+
+
+def _commands(text: str):
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
     for command in re.findall(r"(?<![\w-])celery(?![\w-])(.*)", _GOES_ON.sub(" ", text)):
-        words = re.findall(r"""[^\s"',\[\]]+""", command)
-        if not ("beat" in words or ("worker" in words and {"-B", "--beat"} & {*words})):
-            continue
-        named = re.search(r"(?:--scheduler(?:=|\s+)|(?<!\S)-S\s*)([\w.:]+)", " ".join(words))
-        yield _scheduler(named[1]) if named else None
+        yield re.findall(r"""[^\s"',\[\]]+""", command)
 
 
 def _scheduler(name: str) -> str:

@@ -15,17 +15,24 @@ _NAMELESS |= {"email": "EMAIL_URL", "email_url": "EMAIL_URL", "search_url": "SEA
 _GIVEN = {"CELERY_BROKER_URL", "HOME", "LANG", "PATH", "PWD", "USER", "PYTHONPATH", "PYTHONUNBUFFERED"}
 
 
-def required(trees: list[ast.Module], used_by_django=("SECRET_KEY",)) -> list[str]:
-    """Their names, in the order in which they are read. `used_by_django` are settings that must not be empty."""
+def required(trees: list[ast.Module], used_by_django=("SECRET_KEY",)) -> tuple[list[str], list[str]]:
+    """Names that are always read, and those read where a condition holds, both in the order in which they are.
+
+    `used_by_django` are settings that must not be empty.
+    """
     readers, environs = _readers(trees)
     with_default = {*_GIVEN, *_schema_defaults(trees, environs)}
-    names = {}
+    always, sometimes = {}, {}
     for tree in trees:
         finder = _Finder(readers, environs, used_by_django)
         finder.visit(tree)
-        names |= dict.fromkeys(finder.found)
+        always |= dict.fromkeys(finder.found)
+        sometimes |= dict.fromkeys(finder.sometimes)
         with_default |= finder.guarded
-    return [name for name in names if name not in with_default]
+    return (
+        [name for name in always if name not in with_default],
+        [name for name in sometimes if name not in with_default and name not in always],
+    )
 
 
 def _called(node) -> str:
@@ -45,13 +52,14 @@ def _is_environ(node) -> bool:
 def _readers(trees) -> tuple[dict[str, int], set[str]]:
     """Functions that look up a name, by how many arguments they take before a default, and objects like Env()."""
     readers, environs = {}, set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for tree, node in ((each, node) for each in trees for node in ast.walk(each)):
         if isinstance(node, ast.ImportFrom) and node.module == "decouple":
             readers |= {alias.asname or alias.name: 1 for alias in node.names if alias.name == "config"}
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             if _called(node.value) in ("Env", "FileAwareEnv"):
                 environs.add(node.targets[0].id)
-                readers[node.targets[0].id] = 2  # name, cast
+                # name, cast of django-environ; of environs the second is a default.
+                readers[node.targets[0].id] = 1 if _imports(tree, "environs") else 2
             elif _called(node.value) in ("Config", "AutoConfig"):
                 readers[node.targets[0].id] = 1
         elif isinstance(node, ast.FunctionDef) and node.args.args:
@@ -63,6 +71,14 @@ def _readers(trees) -> tuple[dict[str, int], set[str]]:
             if strict and any(isinstance(name, ast.Name) and name.id == first for name in looks):
                 readers[node.name] = 1
     return readers, environs
+
+
+def _imports(tree, module: str) -> bool:
+    return any(
+        getattr(node, "module", None) == module
+        or (isinstance(node, ast.Import) and any(alias.name == module for alias in node.names))
+        for node in ast.walk(tree)
+    )
 
 
 def _schema_defaults(trees, environs) -> set[str]:
@@ -78,11 +94,11 @@ def _schema_defaults(trees, environs) -> set[str]:
 
 
 class _Finder(ast.NodeVisitor):
-    """What one file reads. A name that it tests for, or whose absence it catches, is `guarded`."""
+    """What one file reads, always or `sometimes`. A name that it tests, or whose absence it catches, is `guarded`."""
 
     def __init__(self, readers, environs, used_by_django):
         self.readers, self.environs, self.used = readers, environs, used_by_django
-        self.found, self.guarded = [], set()
+        self.found, self.sometimes, self.guarded = [], [], set()
 
     def visit_Try(self, node):
         raised = [name for handler in node.handlers for name in _names(handler.type)]
@@ -97,7 +113,15 @@ class _Finder(ast.NodeVisitor):
         for part in ast.walk(node.test):
             if isinstance(part, ast.Compare) and any(map(_is_environ, part.comparators)) and _text(part.left):
                 self.guarded.add(_text(part.left))
-        self.generic_visit(node)
+            elif name := _looked_up(part):
+                self.guarded.add(name)
+        self.visit(node.test)
+        always = len(self.found)
+        for part in [node.body, node.orelse]:
+            for inner in part if isinstance(part, list) else [part]:
+                self.visit(inner)
+        self.sometimes += self.found[always:]
+        del self.found[always:]
 
     visit_IfExp = visit_If  # noqa: N815
 
@@ -156,11 +180,16 @@ class _Finder(ast.NodeVisitor):
 
     def _optional(self, node):
         """Note os.getenv("X") and os.environ.get("X") without a default, where None would not do."""
-        if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords or not _text(node.args[0]):
-            return
-        of = getattr(node.func, "value", None)
-        if _called(node) == "getenv" or (_called(node) == "get" and _is_environ(of)):
-            self.found.append(_text(node.args[0]))
+        if (name := _looked_up(node)) and len(node.args) == 1 and not node.keywords:
+            self.found.append(name)
+
+
+def _looked_up(node) -> str | None:
+    """X of os.getenv("X") and os.environ.get("X")."""
+    of = getattr(getattr(node, "func", None), "value", None)
+    if _called(node) == "getenv" or (_called(node) == "get" and _is_environ(of)):
+        return _text(node.args[0]) if node.args else None
+    return None
 
 
 def _names(node) -> list[str]:

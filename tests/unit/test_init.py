@@ -93,6 +93,12 @@ def test_cookiecutter(project):
     assert init.app_name(found) == "shop", "config says nothing; the folder does"
 
 
+def test_settings_that_a_rename_has_left_behind(project):
+    files = STARTPROJECT | {"mysite/asgi.py": MANAGE.format("before.settings")}
+    found = init.look(project(files))
+    assert list(found.settings) == ["mysite.settings", "before.settings"]
+
+
 def test_src_layout(project):
     top = project(SRC)
     (folder,) = init.find(str(top))
@@ -168,6 +174,9 @@ def test_without_requirements_django_is_not_promised(project):
     found = init.look(project(MANAGED))
     [remark] = init.remarks(found, init.description(found, "s", "s", "s.settings"))
     assert "Celery is then all that is installed, without Django" in remark
+    found = init.look(project({"s/settings.py": "INSTALLED_APPS = ['django_celery_beat']\n"}))
+    [remark] = init.remarks(found, init.description(found, "s", "s", "s.settings"))
+    assert "and the Django that they bring are then all that is installed; see" in remark
 
 
 @pytest.mark.parametrize(
@@ -250,6 +259,12 @@ except KeyError:
     CAUGHT = None
 if "TESTED" in os.environ:
     TESTED = os.environ["TESTED"]
+if os.getenv("ASKED"):
+    ASKED = env("ASKED")
+if STORAGE == "s3":
+    BUCKET = env("BUCKET")
+elif config("OTHER"):
+    OTHER = env("A")
 os.environ["WRITTEN"] = "1"
 os.environ.setdefault("SET", "1")
 SET = os.environ["SET"]
@@ -280,13 +295,32 @@ def test_variables_that_are_read_without_a_default(project):
     }
     del files["s/settings.py"]
     found = init.look(project(files))
-    assert sorted(init.required(found, "s", "s.settings.production")) == sorted(
-        ["P", "A", "KEY", "HOSTS", "PORT", "TOKEN", "CAST", "DATABASE_URL", "OWN"]
-    )
-    assert init.required(found, "s", "s.settings.local") == ["L"]
+    always, sometimes = init.required(found, "s", "s.settings.production")
+    assert sorted(always) == sorted(["P", "A", "KEY", "HOSTS", "PORT", "TOKEN", "CAST", "DATABASE_URL", "OWN"])
+    assert sometimes == ["BUCKET", "OTHER"]
+    assert init.required(found, "s", "s.settings.local") == (["L"], [])
     entry = init.description(found, "s", "s", "s.settings.local")
     assert [remark.partition(" shows")[0] for remark in init.remarks(found, entry)][1:] == [".env.example"]
     assert "read without a default: L; " in init.remarks(found, entry)[0]
+
+
+def test_the_default_of_environs_comes_second(project):
+    settings = "from environs import {0}\nenv = {0}()\nA = env('A')\nB = env('B', None)\nC = env.str('C', '')\n"
+    for name in ("Env", "FileAwareEnv"):
+        found = init.look(project(MANAGED | {"s/settings.py": settings.format(name)}, name))
+        assert init.required(found, "s", "s.settings") == (["A"], [])
+
+
+def test_our_redis_for_what_asks_for_one(project, tmp_path):
+    settings = "import os\nREDIS_URL = os.environ['REDIS_URL']\nX = os.environ['DATABASE_URL']\n"
+    settings += "CELERY_RESULT_BACKEND = os.environ['CELERY_RESULT_BACKEND']\n"
+    found = init.look(project(MANAGED | {"s/settings.py": settings, "s/celery.py": CELERY.format("s.settings", "app")}))
+    entry = init.description(found, "s", "s", "s.settings")
+    assert (entry["results"], entry["environment"]["REDIS_URL"]) == ("redis", "{{ redis_url }}")
+    said = "read without a default: DATABASE_URL; give them under `environment` (`database: postgresql` makes one"
+    assert any(remark.startswith(said) for remark in init.remarks(found, entry))
+    init.write(str(tmp_path / "mine"), init.files(entry, "localhost", ""))
+    assert "REDIS_URL: '{{ redis_url }}'\n" in (tmp_path / "mine/group_vars/all/apps.yml").read_text()
 
 
 def test_configurations_pydantic_and_secret_values(project):
@@ -298,7 +332,7 @@ def test_configurations_pydantic_and_secret_values(project):
         "s/celery.py": CELERY.format("s.settings", "app") + 'os.environ.setdefault("DJANGO_CONFIGURATION", "P")\n'
     }
     found = init.look(project(files))
-    assert init.required(found, "s", "s.settings") == ["DJANGO_SECRET_KEY", "API_KEY"]
+    assert init.required(found, "s", "s.settings") == (["DJANGO_SECRET_KEY", "API_KEY"], [])
     assert init.description(found, "s", "s", "s.settings")["environment"]["DJANGO_CONFIGURATION"] == "P"
 
 
@@ -426,6 +460,18 @@ def test_two_apps_need_a_choice(project, tmp_path):
     done = celeryhost("init", folder, "--output", tmp_path / "mine", "--host", "localhost", "--app", "other")
     assert done.returncode == 0, done.stderr
     assert "app: other" in (tmp_path / "mine/group_vars/all/apps.yml").read_text()
+
+
+@pytest.mark.parametrize("named", ["mysite", "mysite.celery", "mysite.celery:app"])
+def test_of_two_apps_the_one_that_is_started_is_taken(named, project, tmp_path):
+    files = STARTPROJECT | {
+        "shop/tasks.py": "from celery import Celery\napp = Celery('tasks')\n",
+        "compose.yml": f"command: celery -A {named} worker -Q high\nflower: celery -A shop.tasks flower\n",
+    }
+    done = celeryhost("init", project(files), "--output", tmp_path / "mine", "--host", "localhost")
+    assert done.returncode == 0, done.stderr
+    assert "app: mysite\n" in (tmp_path / "mine/group_vars/all/apps.yml").read_text()
+    assert "(shop/tasks.py has shop.tasks instead; --app chooses)" in done.stdout
 
 
 def test_what_is_missing_is_named(project, tmp_path):

@@ -27,7 +27,8 @@ def init(project, output, host, user, name, app, settings):
     """
     directory = _one("project folder", {os.path.relpath(path): "" for path in core.find(project)}, None, "PROJECT")
     found = core.look(directory, project)
-    app = _one("Celery app", _shown(found.directory, found.apps), app, "--app")
+    apps = _shown(found.directory, found.apps)
+    app = _one("Celery app", _shown(found.directory, found.started) or apps, app, "--app")
     settings = settings or _first("settings module", found.settings, "--settings")
     name = name or core.app_name(found)
     entry = core.description(found, name, app, settings)
@@ -46,9 +47,10 @@ def init(project, output, host, user, name, app, settings):
     click.echo(f"  {'beat':<13} {plain(entry['beat'].get('scheduler', 'yes'))}")
     for variable, value in entry["environment"].items():
         click.echo(f"  {variable} {plain(value)}")
-    for other, file in found.settings.items():
-        if other != settings:
-            click.echo(plain(f"  ({file} has {other} instead; --settings chooses)"))
+    for others, taken, option in ((apps, app, "--app"), (found.settings, settings, "--settings")):
+        for other, file in others.items():
+            if other != taken:
+                click.echo(plain(f"  ({file} has {other} instead; {option} chooses)"))
     for remark in core.remarks(found, entry):
         click.echo(plain(f"Mind: {remark}"))
     click.echo(
