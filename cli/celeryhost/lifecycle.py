@@ -292,7 +292,7 @@ class _Plan:
         seconds = self.setting(process, "startsecs")
         limit, settled = self.limit(seconds + START_MARGIN), began + seconds
         progress = began + PROGRESS
-        before = ""
+        before, failing = "", False
         if seconds:  # nothing is to be seen yet, and supervisord is at work starting others
             yield min(LONGEST_REST, seconds)
         while True:
@@ -314,10 +314,13 @@ class _Plan:
                 stopped = _event(process, "failed", "someone else stopped it")
                 yield stopped if seen.start else _event(process, "stopped", "autostart is off")
                 return
+            failing = failing or seen.state == "BACKOFF"
             if seen.state == "BACKOFF" != before:
                 yield _event(process, "backoff", seen.spawnerr)
             if now >= limit:
-                yield _event(process, "timeout", f"still {seen.state} after {now - began:.1f} s", seen.pid)
+                said = [f"still {seen.state} after {now - began:.1f} s"]
+                said += tail(process, TAIL, self.supervisor) if failing else []
+                yield _event(process, "timeout", "\n".join(said), seen.pid)
                 return
             if now >= progress:
                 progress = now + PROGRESS

@@ -108,6 +108,7 @@ def test_backoff_is_waited_for_no_longer_than_told(daemon):
     done = daemon.run("start", "loop", "--timeout", "1")
     assert done.returncode == errors.TIMEOUT
     assert "loop: timeout: still" in done.stderr
+    assert "the reason" in done.stderr
 
 
 def test_program_that_ignores_term_is_killed(daemon):
