@@ -15,6 +15,8 @@ COMMAND = (
     '/usr/bin/python3 -IS -c \'import sys; sys.path.insert(0, "/usr/local/lib/celeryhost"); '
     "from celeryhost.states import look; look.main()'"
 )
+# Of an app's environment: what is written elsewhere, too, and would be struck out of every message.
+OPEN = ("DJANGO_SETTINGS_MODULE", "DJANGO_CONFIGURATION", "PYTHONPATH", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER")
 
 
 def ask(action, **asked) -> dict:
@@ -46,8 +48,9 @@ def _secrets(state, arguments) -> set[str]:
     """What of the arguments appears in no output."""
     if hasattr(state, "veiled"):
         return state.veiled(arguments)
-    hidden = [key for key, argument in state.ARGUMENTS.items() if argument.get("no_log")]
-    return {text for key in hidden for text in _texts(arguments.get(key))}
+    hidden = [arguments.get(key) for key, argument in state.ARGUMENTS.items() if argument.get("no_log")]
+    known = {part.get(name) for part in hidden if isinstance(part, dict) for name in OPEN}
+    return {text for part in hidden for text in _texts(part)} - known
 
 
 def _texts(value):
