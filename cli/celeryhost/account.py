@@ -27,6 +27,8 @@ LONGEST = 400  # characters of an exception's text
 
 _PLACE = re.compile(r' +File "([^"]+)", line (\d+)')
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
+_CAUSED = "The above exception was the direct cause of"
+_MEANWHILE = "During handling of the above exception"
 
 
 def named(user: str):
@@ -156,11 +158,21 @@ def error(output: str, folder: str) -> str:
         return last_line(output)
     said = next((at for at in range(last + 1, len(lines)) if _EXCEPTION.match(lines[at])), None)
     text = " ".join(" ".join(lines[said:]).split())[:LONGEST] if said is not None else last_line(output)
+    if (cause := _direct_cause(lines[:last])) and cause.partition(": ")[2] not in text:
+        text += f", because of {cause[:LONGEST]}"
     begin = max(at for at, line in enumerate(lines[: last + 1]) if at == 0 or line.startswith("Traceback "))
     places = [found.groups() for line in lines[begin : last + 1] if (found := _PLACE.match(line))]
     own = [place for place in places if _is_own(place[0], folder)]
     path, line = (own or places)[-1]
     return f"{text} ({path}:{line})"
+
+
+def _direct_cause(lines: list[str]) -> str:
+    """The exception that the last one in these lines of tracebacks was raised from; "" where there is none."""
+    at = max((at for at, line in enumerate(lines) if line.startswith(_CAUSED)), default=None)
+    if at is None or any(line.startswith(_MEANWHILE) for line in lines[at:]):
+        return ""
+    return next((line.strip() for line in reversed(lines[:at]) if _EXCEPTION.match(line)), "")
 
 
 def _is_own(path: str, folder: str) -> bool:

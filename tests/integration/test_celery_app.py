@@ -63,6 +63,18 @@ BROKEN = {
         "from . import later",
         r"ModuleNotFoundError: No module named 'nowhere' \(PROJECT/app/later\.py:1\)",
     ),
+    "a module that newer Pythons have no more": (
+        TASKS,
+        """raise ModuleNotFoundError("No module named 'cgi'")""",
+        r"'cgi' .*LAST\); its requirements are for an older Python than python3",
+    ),
+    "a log whose folder git does not have": (
+        SETTINGS,
+        "LOGGING = {'version': 1, 'handlers': {'file': {'class': 'logging.FileHandler', "
+        "'filename': BASE_DIR / 'logs/x.log'}}}",
+        r"Unable to configure handler 'file', because of FileNotFoundError: .*PROJECT/logs/x.log' \(.*\); "
+        r"PROJECT/logs is not in its code: add that folder",
+    ),
     "a variable that is not set": (
         SETTINGS,
         "os.environ['SHOP_KEY']",

@@ -39,6 +39,7 @@ import contextlib, difflib, io, json, runpy, sys
 from importlib import metadata
 from celery.app.defaults import flatten, NAMESPACES
 from celery.app.utils import find_app
+from celery.utils.log import get_multiprocessing_logger
 name, settings, extensions, migrations, transport = json.loads(sys.argv[1])
 plan = io.StringIO()
 if migrations:
@@ -52,6 +53,7 @@ if migrations:
 app = find_app(name)
 app.loader.import_default_modules()  # a worker's first step: `imports`, `include` and what autodiscover_tasks finds
 app.finalize()
+get_multiprocessing_logger()  # as it sets up its log; a billiard for an older Python fails here
 absent = []
 if extensions:
     import django
@@ -81,6 +83,11 @@ OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
 UNSET = re.compile(
     r"KeyError: '(?P<os>\w+)' |Set the (\w+) environment variable|"
     r"""variable "?(\w+)"? not set|UndefinedValueError: (\w+) not found"""
+)
+# What packages for an older Python miss in a newer one.
+OLDER_PYTHON = re.compile(
+    r"No module named '(asynchat|asyncore|audioop|cgi|crypt|distutils|imp|imghdr|nntplib|pipes|smtpd|telnetlib)'"
+    r"|'_acquireLock'|'(formatargspec|getargspec|coroutine)'|cannot import name '\w+' from 'collections'"
 )
 # How Django says that the driver of a database is not installed, and what to write for it.
 DRIVERS = {
@@ -189,6 +196,12 @@ def _fix(app, output):
     why = cause(output, app["directory"])
     if driver := next((fix for words, fix in DRIVERS.items() if words in why), None):
         return driver
+    absent = re.search(rf"FileNotFoundError: .*'({re.escape(app['directory'])}/[^']+)/[^/']+'", why)
+    if absent and not os.path.isdir(absent[1]):
+        return f"{absent[1]} is not in its code: add that folder, with a file in it, or have it write elsewhere"
+    if OLDER_PYTHON.search(why):
+        python = os.path.basename(os.path.realpath(f"{app['virtualenv']}/bin/python"))
+        return f"""its requirements are for an older Python than {python}: take newer releases, or python: "3.11\""""
     unset = UNSET.search(why)
     name = unset and next(filter(None, unset.groups()))
     if name and (not unset["os"] or " os>" in output or "/os.py" in output):
