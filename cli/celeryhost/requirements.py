@@ -93,6 +93,14 @@ def default_groups(text: str) -> list[str]:
     return re.findall(r"[\"']([\w.-]+)[\"']", listed[1]) if listed else []
 
 
+def deployed_groups(text: str) -> list[str]:
+    """The groups that a pyproject.toml without a project holds its dependencies in, those for development left out."""
+    tables = _tables(text)
+    if "project" in tables or "tool.poetry" in tables or "dependency-groups" not in tables:
+        return []
+    return [name for name in groups(text) if not is_development(name)]
+
+
 def is_development(group: str) -> bool:
     """Whether a group's name says that what runs does not need it."""
     return bool(re.fullmatch(r"(dev|test|lint|doc|debug|typ|format|check|ci\b|qa\b|profil|type).*", group.lower()))
@@ -115,7 +123,7 @@ def _declares(text: str) -> bool:
     """Whether a pyproject.toml says what is needed; many hold only the settings of a linter."""
     tables = _tables(text)
     keys = re.search(r"^(dependencies|dynamic)\s*=", tables.get("project", ""), re.MULTILINE)
-    return bool(keys) or "tool.poetry.dependencies" in tables
+    return bool(keys) or "tool.poetry.dependencies" in tables or bool(deployed_groups(text))
 
 
 def _tables(text: str) -> dict[str, str]:

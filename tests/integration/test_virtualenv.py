@@ -243,6 +243,12 @@ def test_pyproject_alone(site):
     assert site.has("attrs")
 
 
+def test_pyproject_with_groups_alone(site):
+    site.write("pyproject.toml", '[dependency-groups]\nmain = ["idna"]\ndev = ["attrs"]\n')
+    site.bring()
+    assert (site.has("idna"), site.has("attrs")) == (True, False)
+
+
 def test_locked_by_uv(site, uv):
     site.write(
         "pyproject.toml",

@@ -44,6 +44,12 @@ PG_CONFIG = """  error: subprocess-exited-with-error
 ERROR: Failed building wheel for psycopg2
 ERROR: Failed to build installable wheels for some pyproject.toml based projects (psycopg2)
 """
+COMPILED = """error: Failed to build `psycopg2==2.9.9`
+  cause: The build backend returned an error
+         psycopg/utils.c: In function 'psyco_is_main_interp':
+         psycopg/utils.c:397:12: error: implicit declaration of function '_PyInterpreterState_Get'
+         error: command '/usr/bin/x86_64-linux-gnu-gcc' failed with exit code 1
+"""
 METADATA = """  error: subprocess-exited-with-error
       AttributeError: module 'pkgutil' has no attribute 'ImpImporter'. Did you mean: 'zipimporter'?
 error: metadata-generation-failed
@@ -74,15 +80,61 @@ def test_why_a_package_cannot_be_built(output, said):
     assert said in explained(output, "")
 
 
+def test_a_pin_without_a_wheel_is_named_with_its_ways_out():
+    output = GCC.replace("psycopg2", "psycopg2-binary").replace("2.9.9", "2.9.3")
+    for asked in ("psycopg2-binary==2.9.3\n", '  "psycopg2-binary[x] == 2.9.3",\n'):
+        said = explained(output, "", asked, "3.13")
+        assert said == (
+            "psycopg2-binary==2.9.3 in requirements has no wheel for this machine and Python 3.13, and there is "
+            'nothing to build it with; take another release of it, or name an older Python, such as python: "3.11", '
+            "or write packages: [gcc, python3-dev, libpq-dev]"
+        )
+    said = explained(GCC, "", "psycopg2==2.9.9\n", "3.13")
+    assert "write packages: [gcc, python3-dev, libpq-dev], or take another release of it, or name an older" in said
+    said = explained(COMPILED, "", "psycopg2==2.9.9", "3.13")
+    assert (
+        "no wheel for this machine and Python 3.13, and cannot be built from its source: psycopg/utils.c:397:12: "
+        in said
+    )
+    assert said.endswith('take another release of it, or name an older Python, such as python: "3.11"')
+
+    unmade = (
+        "error: No solution found\n  cause: Because psycopg-binary{{implementation_name != 'pypy'}}=={} has no wheels"
+    )
+    said = explained(unmade.format("3.1.19") + " with a matching Python ABI tag (e.g., `cp313`) and", "", "", "3.13")
+    assert said.startswith("psycopg-binary==3.1.19 in requirements has no wheel for this machine and Python 3.13; take")
+
+
 def test_the_cause_that_uv_names():
     output = "error: Failed to download `foo`\n  cause: Request failed\n  cause: Connection refused (os error 111)\n"
     assert last(output) == "Failed to download `foo`: Request failed: Connection refused (os error 111)"
+
+
+def test_the_conclusion_of_uv_on_versions():
+    output = """error: No solution found when resolving dependencies
+  cause: Because only the following versions of pikachu are available:
+             pikachu<0.2.0
+             pikachu>0.3.dev0
+         and you require pikachu>=0.2.0,<0.3.dev0, we can conclude that your requirements are unsatisfiable.
+"""
+    said = (
+        "no versions go with each other: because only the following versions of pikachu are available: pikachu<0.2.0 "
+    )
+    assert last(output).startswith(said + "pikachu>0.3.dev0 and you require pikachu>=0.2.0,<0.3.dev0, we can conclude")
+    longer = (
+        output.replace(" unsatisfiable.", " unusable.") + "         And because you require celery[redis]==4.4 and "
+    )
+    longer += "redis==3.2.1, we can conclude that your requirements are unsatisfiable.\n"
+    assert last(longer).startswith(
+        "no versions go with each other: because you require celery[redis]==4.4 and redis==3"
+    )
 
 
 def test_a_python_that_the_project_is_not_for():
     assert python_problem("3.12", ">=3.12") == ""
     assert python_problem("/usr/bin/no-such-python", ">=3.12") == ""
     assert "the project is for Python >=3.12 (requires-python), and 3.11 is 3.11" in python_problem("3.11", ">=3.12")
+    assert 'such as python: "3.14", which uv brings' in python_problem("3.13", ">=3.14,<3.15")
 
 
 class Tool:

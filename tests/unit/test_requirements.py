@@ -142,6 +142,15 @@ def test_groups_of_development():
     assert requirements.default_groups('[tool.uv]\ndefault-groups = ["dev", "prod"]\n') == ["dev", "prod"]
 
 
+def test_a_pyproject_that_holds_its_dependencies_in_groups(project):
+    text = '[dependency-groups]\nmain = [\n    "django",\n]\ndev = ["ruff"]\n[tool.ruff]\nline-length = 1\n'
+    folder = project({"pyproject.toml": text})
+    assert requirements.declared(str(folder))["kind"] == "pyproject"
+    assert requirements.deployed_groups(text) == ["main"]
+    assert requirements.deployed_groups(text + '[project]\nname = "x"\n') == []
+    assert requirements.deployed_groups('[dependency-groups]\ndev = ["ruff"]\n') == []
+
+
 def test_a_requires_python_without_an_end_is_none(project):
     endless = PYPROJECT.replace(">=3.12", f">=3{' ' * 1_000_000}a")
     assert declared(project({"pyproject.toml": endless}))["python"] == ""

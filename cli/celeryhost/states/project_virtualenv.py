@@ -49,14 +49,17 @@ CELERY = ("celery[redis]", "kombu[redis]")
 BY_SSH = re.compile(r"\bssh://|\bgit@")
 COMPILER = re.compile(
     r"(?:No such file or directory: |command |Unable to find )['\"]?[^'\"\n]*(?:gcc|g\+\+|cc|cargo|rustc|cmake)\b"
+    r"(?!['\"]? failed with)"
     r"|[Cc]ompiler[^\n]*(?:not found|missing|cannot)|linker `cc` not found|Rust toolchain|(?:pg|mysql|mariadb)_config"
     r"|pkg-config[^\n]*(?:not found|exit)|fatal error: [\w./]+\.h: No such file"
 )
 UNBUILT = re.compile(
-    r"Failed to (?:download and )?build `([\w.-]+?)(?:(?:==| @ )[^`]*)?`"
+    r"Failed to (?:download and )?build `([\w.-]+?)(?:==(?P<version>[^`]+)| @ [^`]*)?`"
     r"|Failed (?:building wheel for|to build) (?:installable wheels for some [\w.]+ based projects \()?([\w.-]+)"
     r"|(?:Encountered error while generating package metadata|metadata-generation-failed)[^╰]*╰─> ([\w.-]+)"
 )
+# What is published as wheels alone.
+UNMADE = re.compile(r"Because ([\w.-]+)(?:\{[^}]*\})?==(\S+) has no wheels with a matching (?:Python|platform)")
 # What compiling needs from Debian beside gcc and python3-dev.
 HEADERS = {
     "psycopg2": "libpq-dev",
@@ -71,6 +74,8 @@ HEADERS = {
     "pycurl": "libcurl4-openssl-dev, libssl-dev",
     "xmlsec": "libxmlsec1-dev, pkg-config",
 }
+# The ways out for a release that is older than the Python.
+OTHER = 'take another release of it, or name an older Python, such as python: "3.11"'
 
 
 def too_old(version):
@@ -96,14 +101,21 @@ def declared(owner, directory, top, files):
     return found
 
 
+def version_of(python):
+    """Its first two numbers, as its name has them; "" where it has none."""
+    found = re.fullmatch(r"(?:.*/python)?(\d+\.\d+)(?:\.\d+)?", os.path.realpath(python) if "/" in python else python)
+    return found[1] if found else ""
+
+
 def python_problem(python, wanted):
     """Why a project for the Pythons `wanted` does not run on this one; "" where it does, or where that is not known."""
-    found = re.fullmatch(r"(?:.*/python)?(\d+)\.(\d+)(?:\.\d+)?", os.path.realpath(python) if "/" in python else python)
-    if not wanted or not found or requirements.fits((int(found[1]), int(found[2])), wanted):
+    version = version_of(python)
+    if not wanted or not version or requirements.fits(tuple(map(int, version.split("."))), wanted):
         return ""
+    fitting = [minor for minor in (12, 13, 14, 11, 10, 15, 9) if requirements.fits((3, minor), wanted)]
+    such = f', such as python: "3.{fitting[0]}", which uv brings where the host has none,' if fitting else ""
     return (
-        f"the project is for Python {wanted} (requires-python), and {python} is {found[1]}.{found[2]}; "
-        'name another, such as python: "3.12", which uv brings where the host has none, or a path'
+        f"the project is for Python {wanted} (requires-python), and {python} is {version}; name another{such} or a path"
     )
 
 
@@ -155,7 +167,8 @@ class Environment:
                     f"the installer was killed by signal {-broken.code}, 9 often for want of memory: "
                     "add swap or stop something, run again"
                 ) from None
-            raise Failure(explained(broken.output, redis) or last(broken.output)) from None
+            asked = "\n".join(found["texts"].values()), version_of(self.params["python"])
+            raise Failure(explained(broken.output, redis, *asked) or last(broken.output)) from None
         except Failure:
             place.remove(path)
             raise
@@ -192,6 +205,9 @@ class Environment:
         if found["kind"] == "requirements":
             tool.install(path, named)
         elif found["kind"] == "pyproject":
+            file = found["files"][0]
+            groups = requirements.deployed_groups(found["texts"][file])
+            named = [word for name in groups for word in ("--group", f"{file}:{name}")] or named
             return beside(tool, path, named, ours) if tool.reads_pyproject else tool.locked(path, found)
         else:
             tool.locked(path, found)
@@ -229,8 +245,11 @@ def unsolved(output):
     return "ResolutionImpossible" in output or "No solution found" in output
 
 
-def explained(output, redis):
-    """What an installer's `output` means, in one line with the way out; "" where it says that itself."""
+def explained(output, redis, asked="", python=""):
+    """What an installer's `output` means, in one line with the way out; "" where it says that itself.
+
+    `asked` is what the requirements say, `python` the version that they are for.
+    """
     if unsolved(output) and too_old(redis) and re.search(r"celery|kombu", output):
         return (
             f"requirements ask for a Celery that does not run on Redis {redis} (5.7 needs 6.2); "
@@ -247,32 +266,53 @@ def explained(output, redis):
             "a requirement comes from git by ssh, which does not let this host in; write git_key: generate, "
             "and let its key read that repository, too"
         )
+    if found := UNMADE.search(output):
+        return f"{unmade(found[1], found[2], python)}; {OTHER}"
     found = UNBUILT.search(output)
-    return unbuilt(next(filter(None, found.groups())), output) if found else ""
+    if not found:
+        return ""
+    name, version = next(filter(None, found.group(1, 3, 4))), found["version"]
+    pinned = re.search(rf"^[\s\"']*{re.escape(name)}(?:\[[^\]]*\])?\s*===?", asked, re.MULTILINE | re.IGNORECASE)
+    return unbuilt(name, version if pinned else None, python, output)
 
 
-def unbuilt(name, output):
+def unbuilt(name, pin, python, output):
     """Why a package that has no wheel for this machine could not be built from its source."""
-    said = f"{name} in requirements has no wheel for this machine and its Python"
+    said = unmade(name, pin, python)
     if COMPILER.search(output):
         plain = name.lower().removesuffix("-binary").replace("_", "-")
         packages = ", ".join(filter(None, ["gcc", "python3-dev", HEADERS.get(plain)]))
-        return (
-            f"{said}, and there is nothing to build it with; write packages: [{packages}], or take Debian's build "
-            f"(packages: [python3-{plain}], system_site_packages: true) or a release with a wheel"
+        said += ", and there is nothing to build it with; "
+        if pin and name.lower() != plain:  # there are wheels, of later releases
+            return f"{said}{OTHER}, or write packages: [{packages}]"
+        debian = (
+            f"take Debian's build (packages: [python3-{plain}], system_site_packages: true) or a release with a wheel"
         )
+        return f"{said}write packages: [{packages}], or {OTHER if pin else debian}"
     if offline := re.search(r"(?:error sending request for url \((\S+)\)|fatal: unable to access '(\S+?)')", output):
         return (
             f"{name} in requirements cannot be fetched from {offline[1] or offline[2]}; see that it answers, run again"
         )
     errors = re.findall(r"^[ │]*((?:[\w.]+(?:Error|Exception)): .+)$", output, re.MULTILINE)
+    errors = errors or re.findall(r"^[ │]*([\w./-]+\.\w+:\d+:\d+: error: .+)$", output, re.MULTILINE)[:1]
     errors = errors or re.findall(r"^[ │]*(error: .+)$", output, re.MULTILINE)
     cause = errors[-1].strip() if errors else "its build fails"
-    return f'{said}, and cannot be built from its source: {cause}; take another release of it, or python: "3.12"'
+    return f"{said}, and cannot be built from its source: {cause}; {OTHER}"
+
+
+def unmade(name, pin, python):
+    """That a package has no wheel."""
+    return (
+        f"{name}{f'=={pin}' if pin else ''} in requirements has no wheel for this machine and "
+        f"{f'Python {python}' if python else 'its Python'}"
+    )
 
 
 def last(output):
     """The cause that an installer names: the first `error:` of uv with its first cause, pip's last ERROR."""
+    if found := re.search(r"No solution found.*?\n((?:.*\n)*?.*unsatisfiable\.)", output):
+        conclusions = re.split(r"^\s*(?:And because|cause: Because) ", found[1], flags=re.MULTILINE)
+        return "no versions go with each other: because " + " ".join(conclusions[-1].split())
     lines = [
         line.strip() for line in output.splitlines() if line.strip() and not line.startswith(("[notice]", "WARNING"))
     ]
