@@ -43,7 +43,7 @@ def click() -> Path:
 
 
 def install(folder: Path) -> Path:
-    """celeryhost as on a host: compiled, started by PYTHON without site-packages. It finds `folder`/supervisord.conf."""
+    """celeryhost as on a host: compiled, started by PYTHON without site-packages; it finds supervisord.conf beside."""
     library = folder / "lib"
     shutil.copytree(
         ROOT / "cli" / "celeryhost", library / "celeryhost", ignore=shutil.ignore_patterns("__pycache__", "_ansible")
