@@ -19,7 +19,7 @@ from .errors import UNKNOWN, USAGE, Failure
 Project = namedtuple(
     "Project",
     "directory settings configurations apps requirements scheduler results top remote version trees"
-    " others samples beat hidden started",
+    " others samples beat hidden started bare",
 )
 Project.__doc__ = """What a folder with a Django project says about itself.
 
@@ -30,11 +30,13 @@ is relative to `directory`, or None, and `others` are further such files; `sched
 that says so of beat, or None; `top` is the top of the git work tree (else the folder that was named), `remote` and
 `version` where it comes from, or None, `hidden` whether the remote's URL had a password or token, which is left out;
 `trees` maps each Python file to its syntax tree; `samples` are files that show the environment it wants; `started` are
-those of `apps` that the project's own scripts start workers of."""
+those of `apps` that the project's own scripts start workers of; `bare` is a file that has beat read entries of
+django-celery-beat, which is not installed, or None."""
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "tests", "test", "docs", "migrations", "static", "media"}
 OUR_REDIS = "{{ redis_url }}"  # with its password, once that is known
 LOCAL = ("localhost", "127.0.0.1", "::1")
+LONGEST_NAME = 24
 _DEPTH = 4  # folders below the one that was named
 _URL = re.compile(r"\w[\w+.-]*://|[\w.-]+@[\w.-]+:")
 
@@ -76,8 +78,11 @@ def look(directory: str, named: str | None = None) -> Project:
     lines = init_files.celery_lines(folders)
     started = {_plain_app(named) for named in init_files.apps_started(lines)}
     beats = init_files.beat_lines(lines)
+    bare = None
     if beats:
         scheduler, beat = next((line for line in beats if line[0]), beats[0])
+        if scheduler == DJANGO and not any("django_celery_beat" in _words(tree) for tree in trees.values()):
+            scheduler, beat, bare = None, None, beat
     else:
         by_default = "django_celery_beat" in words and "CELERY_BEAT_SCHEDULER" not in words
         scheduler, beat = DJANGO if by_default else None, None
@@ -98,6 +103,7 @@ def look(directory: str, named: str | None = None) -> Project:
         beat and os.path.relpath(beat, directory),
         hidden,
         {app: file for app, file in apps.items() if app in started},
+        bare and os.path.relpath(bare, directory),
     )
 
 
@@ -107,7 +113,10 @@ def app_name(project: Project) -> str:
     generic = ("", "config", "core", "conf", "project", "src", "backend", "app", "server", "web", "main", "celery")
     words = (package, os.path.basename(project.directory), os.path.basename(project.top))
     word = next((word for word in words if word.lower() not in generic), words[-1])
-    return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-0123456789")[:24].rstrip("-") or "app"
+    name = re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-0123456789")
+    while len(name) > LONGEST_NAME:
+        name = (name.rpartition("-")[0] or name[:LONGEST_NAME]).rstrip("-")
+    return name or "app"
 
 
 def description(project: Project, name: str, app: str, settings: str) -> dict:
@@ -181,6 +190,11 @@ def remarks(project: Project, entry: dict) -> list[str]:
         )
     if project.beat:
         said.append(f"beat's scheduler is {project.scheduler or 'the default one'}, as in {project.beat}")
+    if project.bare:
+        said.append(
+            f"{project.bare} has beat read django-celery-beat's entries, which INSTALLED_APPS does not have: "
+            "beat's scheduler is the default one"
+        )
     if project.hidden:
         said.append("the password or token in the remote's URL is left out; for a private repository see `git_key`")
     return said

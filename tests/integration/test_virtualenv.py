@@ -249,6 +249,28 @@ def test_pyproject_with_groups_alone(site):
     assert (site.has("idna"), site.has("attrs")) == (True, False)
 
 
+def test_a_celery_that_its_python_cannot_import(site):
+    path = site.wheel("celery", "5.7.0", ["kombu", "redis; extra == 'redis'"])
+    with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
+        file.writestr("celery.py", "import async\n")
+    said = site.fails()
+    assert "celery and redis cannot be imported in" in said
+    assert "SyntaxError: invalid syntax (" in said
+    assert "they are for an older Python than 3." in said
+    assert site.beside() == []
+
+
+def test_why_a_lock_file_could_not_be_exported(site, tmp_path):
+    program = tmp_path / "uv"
+    program.write_text("#!/bin/sh\necho poetry.lock is behind >&2\nexit 1\n")
+    program.chmod(0o755)
+    (tmp_path / "tmp").mkdir()
+    site.write("poetry.lock", "")
+    tool = installer.Uv(str(program), getpass.getuser(), str(site.folder), str(tmp_path), {})
+    with pytest.raises(installer.Broken, match="lock is behind"):
+        tool.locked(str(site.venv), {"kind": "poetry.lock", "files": [str(site.folder / "poetry.lock")], "texts": {}})
+
+
 def test_locked_by_uv(site, uv):
     site.write(
         "pyproject.toml",

@@ -91,6 +91,7 @@ def test_cookiecutter(project):
     assert found.scheduler is None, "the settings name it"
     assert found.results is None
     assert init.app_name(found) == "shop", "config says nothing; the folder does"
+    assert init.app_name(found._replace(directory="/x/django-celery-demo-project")) == "django-celery-demo"
 
 
 def test_settings_that_a_rename_has_left_behind(project):
@@ -231,6 +232,16 @@ def test_the_projects_own_beat_line_says_the_scheduler(file, text, scheduler, pr
     assert found.scheduler == scheduler
     entry = init.description(found, "s", "s", "s.settings")
     assert entry["beat"] == ({"scheduler": scheduler} if scheduler else {})
+
+
+def test_a_beat_line_for_an_extension_that_is_not_installed(project):
+    files = {"Makefile": "beat:\n\tcelery -A s beat --scheduler django_celery_beat.schedulers:DatabaseScheduler\n"}
+    found = init.look(project(BEAT | files | {"s/settings.py": ""}))
+    entry = init.description(found, "s", "s", "s.settings")
+    assert entry["beat"] == {}
+    assert "Makefile has beat read django-celery-beat's entries, which INSTALLED_APPS does not have" in str(
+        init.remarks(found, entry)
+    )
 
 
 SETTINGS = """

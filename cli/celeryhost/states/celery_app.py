@@ -17,6 +17,7 @@ from ..preflight import not_installed
 from . import evidence
 from .install_files import read
 from .project_migrations import pending_of
+from .project_virtualenv import OLDER_PYTHON
 
 ARGUMENTS = {
     "app": {"type": "dict", "required": True, "no_log": False},
@@ -83,11 +84,6 @@ OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
 UNSET = re.compile(
     r"KeyError: '(?P<os>\w+)' |Set the (\w+) environment variable|"
     r"""variable "?(\w+)"? not set|UndefinedValueError: (\w+) not found"""
-)
-# What packages for an older Python miss in a newer one.
-OLDER_PYTHON = re.compile(
-    r"No module named '(asynchat|asyncore|audioop|cgi|crypt|distutils|imp|imghdr|nntplib|pipes|smtpd|telnetlib)'"
-    r"|'_acquireLock'|'(formatargspec|getargspec|coroutine)'|cannot import name '\w+' from 'collections'"
 )
 # How Django says that the driver of a database is not installed, and what to write for it.
 DRIVERS = {

@@ -30,8 +30,8 @@ NO_INDEX = "UV_NO_INDEX"  # uv itself has but an option for it
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # What turns a lock file that uv cannot read into requirements with hashes: [the tool, its words], one after the other.
 EXPORTS = {
+    # It refuses a lock file that is behind by itself; `poetry check` refuses what `poetry install` takes.
     "poetry.lock": [
-        [["--from", "poetry", "--with", "poetry-plugin-export", "poetry"], ["check", "--lock"]],
         [["--from", "poetry", "--with", "poetry-plugin-export", "poetry"], ["export", "--format=requirements.txt"]],
     ],
     "pdm.lock": [
@@ -221,7 +221,7 @@ class Uv(Pip):
                 known = [name for name in names if f"tool.poetry.group.{name}" in project or name != "dev"]
                 without = [f"--without={','.join(known)}"] if known else []
             output = self.run(
-                *("sh", "-c", 'cd "$1" && shift && exec "$@" 2>"$TMPDIR/said" || { cat "$TMPDIR/said"; exit 1; }'),
+                *("sh", "-c", 'cd "$1" && shift && "$@" 2>"$TMPDIR/said" || { cat "$TMPDIR/said"; exit 1; }'),
                 *("sh", os.path.dirname(file), self.program, "tool", "run", "--quiet", "--python", "/usr/bin/python3"),
                 *(*tool, *words, *without),
                 PDM_CHECK_UPDATE="0",

@@ -15,6 +15,7 @@ import re
 
 from .. import requirements
 from ..account import converse, named, run
+from ..account import error as cause
 from ..errors import Failure
 from ..git_key import lent
 from . import installer
@@ -74,6 +75,11 @@ HEADERS = {
     "pycurl": "libcurl4-openssl-dev, libssl-dev",
     "xmlsec": "libxmlsec1-dev, pkg-config",
 }
+# What packages for an older Python miss in a newer one.
+OLDER_PYTHON = re.compile(
+    r"No module named '(asynchat|asyncore|audioop|cgi|crypt|distutils|imp|imghdr|nntplib|pipes|smtpd|telnetlib)'"
+    r"|'_acquireLock'|'(formatargspec|getargspec|coroutine)'|cannot import name '\w+' from 'collections'"
+)
 # The ways out for a release that is older than the Python.
 OTHER = 'take another release of it, or name an older Python, such as python: "3.11"'
 
@@ -144,6 +150,15 @@ class Environment:
             return None
         return [celery, kombu] if celery and re.match(r"\d+\.\d+", kombu) else None
 
+    def refusal(self, path):
+        """Why Celery cannot be imported there, with the way out."""
+        options = {"cwd": self.params["directory"], "seconds": IMPORTS}
+        _, output = run(self.owner, f"{path}/bin/python", "-c", "import celery, kombu, redis", **options)
+        why = cause(output, self.params["directory"])
+        if why.startswith("SyntaxError") or OLDER_PYTHON.search(why):
+            return f"{why}; they are for an older Python than {version_of(self.params['python'])}: {OTHER}"
+        return f"{why}; run again"
+
     def lacking(self, names):
         """Names of the requirements `names` that are not in it, in whatever version."""
         script = "import sys; from importlib.metadata import version; version(sys.argv[1])"
@@ -174,8 +189,9 @@ class Environment:
             raise
         versions = self.versions(path)
         if not versions:
+            why = self.refusal(path)
             place.remove(path)
-            raise Failure(f"all is installed, but celery and redis cannot be imported in {path}; run again")
+            raise Failure(f"all is installed, but celery and redis cannot be imported in {path}: {why}")
         place.switch(path)
         return versions
 
