@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from urllib.parse import urlsplit
 
 from . import init, logs, paths, redis_places, redis_script
 from .apps import describe, environment, shell_environment, supervisor_value
@@ -36,6 +37,7 @@ STOP = 10  # seconds that supervisord may take to end when we are to end at once
 LOOK = 0.3  # seconds between two looks at the programs' states
 WEB_USER = "dev"
 NARRATOR = "celeryhost"
+_SAID = re.compile(r"\{\{\s*redis_url(?:s\[(\d+)\])?\s*\}\}")  # as `environment` in an inventory says it
 TAIL = 10  # lines of Redis's log, which is shown only when it fails
 
 
@@ -57,15 +59,17 @@ class Stack:
         self._lock = _claimed(self.folder, fresh)
         self.config = os.path.join(self.folder, "supervisord.conf")
         self.environment = os.path.join(self.folder, "environment")
-        described = _described(found, self.app, self.virtualenv, self.folder, beat_in_worker)
+        redis_port, web_port = _free_ports(2)
+        url = f"redis://:{secrets.token_hex(24)}@127.0.0.1:{redis_port}/0"
+        given = _of_redis(url)
+        described = _described(found, self.app, self.virtualenv, self.folder, beat_in_worker, given)
         self.remarks = _mind_redis(described)
         self._runtime = _runtime(self.folder)
         listen = os.path.join(self._runtime, "supervisor.sock")
         self._supervisor = Supervisor(Server(f"unix://{listen}"))
-        redis_port, web_port = _free_ports(2)
         self.web = f"http://127.0.0.1:{web_port}/"
         self._logs = _logs(described)
-        for name, text in _rendered(described, self.folder, listen, redis, redis_port, web_port).items():
+        for name, text in _rendered(described, self.folder, listen, redis, url, web_port, given).items():
             _write_private(os.path.join(self.folder, name), text)
         for log in self._logs:  # of this run only, and there to be followed
             _write_private(log.path, "")
@@ -264,7 +268,17 @@ def _claimed(folder: str, fresh: bool):
     return lock
 
 
-def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bool) -> dict:
+def _of_redis(url: str) -> dict[str, str]:
+    """The variables of this process that say `{{ redis_url }}` or `{{ redis_urls[1] }}`, with that URL of Redis."""
+    server = url.rpartition("/")[0]
+    return {
+        name: _SAID.sub(lambda found: f"{server}/{found[1] or 0}", value)
+        for name, value in os.environ.items()
+        if _SAID.search(value)
+    }
+
+
+def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bool, given: dict[str, str]) -> dict:
     settings = os.environ.get("DJANGO_SETTINGS_MODULE") or init.development_settings(found)
     described = describe(
         {
@@ -272,7 +286,7 @@ def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bo
             "app": app,
             "directory": found.directory,
             "virtualenv": virtualenv,
-            "environment": {"DJANGO_SETTINGS_MODULE": settings} if settings else {},
+            "environment": ({"DJANGO_SETTINGS_MODULE": settings} if settings else {}) | given,
             "beat": {"embedded": beat_in_worker},
             "development": True,
             "logs": os.path.join(folder, "log"),
@@ -324,7 +338,8 @@ def _mind_redis(described: dict) -> list[str]:
     if found["backend"] and "CELERY_RESULT_BACKEND" not in os.environ and _own(found["backend"]):
         described["results_place"] = f"/{found['backend']['database']}"
     return [
-        redis_places.shown(f"{place['name']} of Django's settings is {place['shown']}, this machine's own Redis")
+        redis_places.shown(f"{place['name']} of Django's settings is {place['shown']}, this machine's own Redis; ")
+        + f"let it come from a variable such as REDIS_URL, and start with REDIS_URL={redis_places.variable(place)}"
         for place in found["settings"]
         if _own(place)
     ]
@@ -349,15 +364,15 @@ def _logs(described: dict) -> list[logs.Log]:
     return [logs.Log(part["program"], "stdout", part[key]) for part in parts for key in ("captured", "log")]
 
 
-def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port: int, web_port: int) -> dict[str, str]:
-    """The stack's files: name in `folder` → content. Passwords are new each time."""
+def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, web_port: int, given) -> dict[str, str]:
+    """The stack's files: name in `folder` → content. `url` is Redis's, `given` what else of the caller's names it."""
     templates = os.path.join(paths.tree(), "templates")
-    redis_password, web_password = secrets.token_hex(24), secrets.token_urlsafe(16)
-    url = f"redis://:{redis_password}@127.0.0.1:{redis_port}/0"
+    web_password = secrets.token_urlsafe(16)
+    server = urlsplit(url)
     whole = environment(described, {"environment": {}}, url)
     publish = {
         key: whole[key]
-        for key in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DJANGO_SETTINGS_MODULE")
+        for key in ("CELERY_BROKER_URL", "CELERY_RESULT_BACKEND", "DJANGO_SETTINGS_MODULE", *given)
         if key in whole
     }
     return {
@@ -389,10 +404,10 @@ def _rendered(described: dict, folder: str, listen: str, redis: str, redis_port:
             redis_is_shared=False,
             redis_includes=[],
             redis_bind="127.0.0.1",
-            redis_port=redis_port,
+            redis_port=server.port,
             redis_maxmemory="256mb",
         )
-        + f'requirepass {redis_password}\ndir "{os.path.join(folder, "redis")}"\nloglevel warning\n',
+        + f'requirepass {server.password}\ndir "{os.path.join(folder, "redis")}"\nloglevel warning\n',
         "environment": shell_environment(publish),
         "web.password": f"{web_password}\n",
         ".gitignore": "*\n",

@@ -62,7 +62,7 @@ def project(tmp_path):
 class Dev:
     """A `celeryhost dev`, and what it has printed so far."""
 
-    def __init__(self, project: Path, *arguments: str):
+    def __init__(self, project: Path, *arguments: str, **variables: str):
         self.folder = project / ".celeryhost"
         self.said = ""
         self.process = subprocess.Popen(
@@ -71,7 +71,7 @@ class Dev:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"},
+            env={key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"} | variables,
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -102,8 +102,8 @@ def dev():
     """Starts a Dev; whatever is left of it at the end is killed."""
     started = []
 
-    def start(*arguments) -> Dev:
-        started.append(Dev(*arguments))
+    def start(*arguments, **variables) -> Dev:
+        started.append(Dev(*arguments, **variables))
         return started[-1]
 
     yield start
@@ -240,6 +240,34 @@ def test_results_go_to_its_own_redis(project, dev):
     assert re.search(
         r"CELERY_RESULT_BACKEND=redis://:\w+@127.0.0.1:\d+/3\n", (stack.folder / "environment").read_text()
     )
+    stack.interrupt()
+    assert stack.end() == OK
+
+
+def test_variables_say_redis_url(project, dev):
+    """In the caller's environment, as in `environment` of an inventory; for a server of the developer's too."""
+    cache = """
+from django.core.cache import caches
+@app.task(name="shop.cached")
+def cached():
+    caches["default"].set("key", "of the cache")
+    return caches["default"].get("key")
+"""
+    place = project(
+        **{
+            "shop/settings.py": PROJECT["shop/settings.py"].replace("rpc://", "redis://localhost:6379/0")
+            + "import os\n"
+            'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": os.environ["CACHE"]}}\n',
+            "shop/celery.py": PROJECT["shop/celery.py"] + cache,
+        }
+    )
+    stack = dev(place, CACHE="{{ redis_urls[2] }}", PLAIN="{{redis_url}}?x=1")
+    stack.wait_for(r"shop-worker .*ready\.")
+    assert "this machine's own Redis" not in stack.said
+    said = (stack.folder / "environment").read_text()
+    assert re.search(r"^CACHE=redis://:\w+@127.0.0.1:\d+/2$", said, re.MULTILINE)
+    assert re.search(r"^PLAIN='?redis://:\w+@127.0.0.1:\d+/0\?x=1'?$", said, re.MULTILINE)
+    assert task(stack, place, "cached.delay().get(timeout=180)") == "of the cache\n"
     stack.interrupt()
     assert stack.end() == OK
 

@@ -24,7 +24,8 @@ def dev(project, folder, fresh, app, beat_in_worker):
     """Run worker, beat and a private Redis for the Django project in PROJECT (default: this folder).
 
     Without root, and without touching anything outside its folder. Ctrl-C ends it once the running tasks have ended; a
-    second one ends it at once.
+    second one ends it at once. Programs have your environment; '{{ redis_url }}' in a variable of it stands for the
+    private Redis, '{{ redis_urls[1] }}' for its database 1.
     """
     directories = init.find(project)
     if len(directories) > 1 and os.path.abspath(project) not in directories:
