@@ -25,11 +25,16 @@ def processes(supervisor) -> list[Process]:
     return [from_info(info) for info in supervisor.call("getAllProcessInfo")]
 
 
+def full_name(group: str, process: str) -> str:
+    """A process's name as Supervisor shows it."""
+    return process if group == process else f"{group}:{process}"
+
+
 def from_info(info: dict) -> Process:
     """The Process that a struct of getProcessInfo stands for."""
     group, process = info["group"], info["name"]
     return Process(
-        process if group == process else f"{group}:{process}",
+        full_name(group, process),
         group,
         process,
         info["statename"],

@@ -12,7 +12,7 @@ otherwise looks every `period` seconds. The signals are the cheapest that are ho
 - A worker that answers but does not consume leaves its queue to grow, while no task is delivered (`unacked` is
   empty) and none begins (its `stats`).
 - What ends by itself MANY times, each time before it has lived for a minute, is in a loop that supervisord goes on
-  with; that is told, and left to it.
+  with; that is told, and left to it. supervisord tells what was stopped, so that a restart by a person is none.
 - Beat sleeps no longer than its longest interval, 30 s by our module celeryhost_beat, which has /proc show each tick. A
   beat without it is one that does not tick when it has not once been woken for longer.
 
@@ -86,6 +86,11 @@ class Watch:
             actions += watched.look(now, sight, brokers.get(url), answers, slept)
         return actions
 
+    def stopped(self, name: str, now: float) -> None:
+        """Somebody has had supervisord stop a program; it may run again by the next look."""
+        if name in self.programs:
+            self.programs[name].stopped(now)
+
     def doubtful(self, now: float) -> set[str]:
         """The workers that should be asked what they have done, since their queue seems untouched."""
         return {name for name, watched in self.programs.items() if watched.doubtful(now)}
@@ -140,6 +145,12 @@ class _Watched:
             self.trouble = ""
         if sight.state != "RUNNING":
             self.pid = 0
+
+    def stopped(self, now):
+        """What ended because it was told to is no loop."""
+        self.ends, self.life = 0, (0, now)
+        if self.trouble == "loop":
+            self.trouble = ""
 
     def loop(self, now, sight):
         """What ends by itself and is started anew, over and over."""

@@ -50,30 +50,39 @@ def main() -> int:
     _write("READY\n")
     while True:
         if poll.poll(max(0, following - time.monotonic()) * 1000):
-            if not _take_event():
+            event = _take_event()
+            if not event:
                 return OK
-            following = min(following, time.monotonic() + 0.5)  # what else fails at the same moment is seen with it
+            if event["eventname"] == "PROCESS_STATE_STOPPED":
+                dog.watch.stopped(programs.full_name(event["groupname"], event["processname"]), time.monotonic())
+            else:  # what else fails at the same moment is seen with it
+                following = min(following, time.monotonic() + 0.5)
         else:
             dog.look()
             following = time.monotonic() + dog.watch.rules.period
 
 
-def _take_event() -> bool:
-    """Read an event and say that it is done with: what is FATAL is then seen. False at the end of stdin."""
+def _take_event() -> dict[str, str]:
+    """Read an event and say that it is done with; what its head and its body tell, nothing at the end of stdin."""
     head = b""
     while not head.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            return False
+            return {}
         head += byte
-    left = int(dict(word.split(":", 1) for word in head.decode().split())["len"])
-    while left:
-        read = os.read(0, left)
+    told = _told(head)
+    body = b""
+    while len(body) < int(told["len"]):
+        read = os.read(0, int(told["len"]) - len(body))
         if not read:
-            return False
-        left -= len(read)
+            return {}
+        body += read
     _write("RESULT 2\nOKREADY\n")
-    return True
+    return told | _told(body)
+
+
+def _told(words: bytes) -> dict[str, str]:
+    return dict(word.split(":", 1) for word in words.decode().split())
 
 
 def _write(text: str) -> None:

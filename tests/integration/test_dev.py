@@ -257,7 +257,8 @@ def cached():
         **{
             "shop/settings.py": PROJECT["shop/settings.py"].replace("rpc://", "redis://localhost:6379/0")
             + "import os\n"
-            'CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": os.environ["CACHE"]}}\n',
+            'cache = "django.core.cache.backends.redis.RedisCache"\n'
+            'CACHES = {"default": {"BACKEND": cache, "LOCATION": os.environ["CACHE"]}}\n',
             "shop/celery.py": PROJECT["shop/celery.py"] + cache,
         }
     )

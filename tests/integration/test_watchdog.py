@@ -98,7 +98,7 @@ class Host:
             "watchdog",
             f"{sys.executable} -m celeryhost watchdog",
             kind="eventlistener",
-            events="PROCESS_STATE_FATAL",
+            events="PROCESS_STATE_FATAL,PROCESS_STATE_STOPPED",
             environment=environment,
             stdout_logfile="NONE",
             stderr_logfile=self.log,
@@ -272,6 +272,25 @@ def test_left_alone(host):
     host.looks(8)
     assert host.daemon.state("shop-worker") == "STOPPED"
     assert len(host.events()) == 2
+
+
+def test_restarts_by_hand_are_no_loop(host):
+    """Quicker than it looks, but for the last, which ends by itself."""
+    host.program("web", "/bin/sleep 1000").worker("-c 1").start(period=3, lives=1000).ready()
+    host.looks(1)
+    for _ in range(4):
+        first = host.daemon.pid("shop-web")
+        host.daemon.rpc.call("stopProcess", "shop-web", True)
+        host.daemon.rpc.call("startProcess", "shop-web", True)
+        assert host.daemon.pid("shop-web") != first
+        host.looks(1)
+    assert host.events() == []
+    for _ in range(3):
+        first = host.daemon.pid("shop-web")
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda first=first: host.daemon.pid("shop-web") not in (0, first))
+        host.looks(1)
+    wait_for(lambda: host.kinds("shop-web") == ["loop"])
 
 
 def test_restarts_are_bounded(host):

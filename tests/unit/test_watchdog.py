@@ -203,6 +203,18 @@ def test_a_few_restarts_are_no_loop(story):
         assert story.see("w", state="RUNNING", pid=pid).go(90) == []
 
 
+def test_restarts_by_a_person_are_no_loop(story):
+    """Each between two looks, so that only supervisord's event tells it from a process that ended by itself."""
+    for pid in range(31, 40):
+        story.watch.stopped("w", story.now + 1)
+        assert story.see("w", pid=pid).go(15) == []
+    for pid in (41, 42):
+        assert story.see("w", pid=pid).go(15) == []
+    assert story.see("w", pid=43).go(15) == [("loop", "w")]
+    story.watch.stopped("w", story.now + 1)
+    assert story.see("w", pid=44).go(90) == []
+
+
 def test_other_peoples_programs_are_only_told_of(story):
     story.sights["x"] = Sight("FATAL")
     assert story.go(HOUR) == [("fatal", "x")]
