@@ -165,9 +165,8 @@ def remarks(project: Project, entry: dict) -> list[str]:
     if project.requirements is None:
         unlocked = "Pipfile is not locked (pipenv lock)" if _has(project, "Pipfile") else "no requirements found"
         extended = DJANGO in (entry.get("results"), entry["beat"].get("scheduler"))
-        what = "Celery, its Django extensions and the Django that they bring are" if extended else "Celery is"
-        without = "" if extended else ", without Django"
-        said.append(f"{unlocked}: {what} then all that is installed{without}; see `requirements`")
+        what = "Celery, its Django extensions and Django" if extended else "Celery and Django"
+        said.append(f"{unlocked}: {what} in their newest releases are then all that is installed; see `requirements`")
     elif _is_found(project.requirements):
         beside = [name for name in declarations.BESIDE if _has(project, name)]
         named = dict.fromkeys([os.path.basename(project.requirements), *beside])

@@ -188,6 +188,16 @@ def test_a_change_is_another_environment_and_no_change_none(site):
     assert len(site.beside()) == 2
 
 
+def test_django_comes_where_nothing_is_declared(site):
+    site.wheel("django", "5.2")
+    site.write("manage.py", "")
+    site.bring()
+    assert site.has("django")
+    site.write("requirements.txt", "idna\n")
+    site.bring()
+    assert (site.has("idna"), site.has("django")) == (True, False), "what is declared is what is installed"
+
+
 def test_a_process_keeps_the_environment_that_it_began_in(site):
     site.write("requirements.txt", "idna\n")
     site.bring()

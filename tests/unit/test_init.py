@@ -171,13 +171,13 @@ def test_requirements_between_manage_and_the_top(project):
     assert init.look(top / "services/backend/src").requirements == "../requirements.txt"
 
 
-def test_without_requirements_django_is_not_promised(project):
+def test_without_requirements(project):
     found = init.look(project(MANAGED))
     [remark] = init.remarks(found, init.description(found, "s", "s", "s.settings"))
-    assert "Celery is then all that is installed, without Django" in remark
+    assert "Celery and Django in their newest releases are then all that is installed" in remark
     found = init.look(project({"s/settings.py": "INSTALLED_APPS = ['django_celery_beat']\n"}))
     [remark] = init.remarks(found, init.description(found, "s", "s", "s.settings"))
-    assert "and the Django that they bring are then all that is installed; see" in remark
+    assert "Celery, its Django extensions and Django in their newest releases are then all" in remark
 
 
 @pytest.mark.parametrize(

@@ -366,6 +366,8 @@ def _bring(params, check):
             raise Failure(problem)
     celery = list(OLDER_CELERY if too_old(redis) else CELERY)
     celery += params["extensions"]
+    if not found["kind"] and os.path.lexists(os.path.join(directory, "manage.py")):
+        celery.append("django")  # declared nowhere, and manage.py does nothing without it
     python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
     wanted = [found["texts"], celery, python, params["system_site_packages"]]
     revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
