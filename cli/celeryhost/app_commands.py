@@ -115,14 +115,16 @@ def _prepared(worker, words) -> Prepared:
         fix = "correct user= of its entry"
         raise Failure(f"{program.name}: there is no user {program.user}", FAILED, fix) from None
     environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    path = f"{os.path.dirname(worker.python)}:{account.PATH}"
-    environment |= {"PATH": path, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name}
+    environment |= {"LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name} | program.environment
+    places = environment.get("PATH", account.PATH).split(":")
+    own = os.path.dirname(worker.python)  # as its activate has it: what the project starts is of its environment
+    environment["PATH"] = ":".join([own, *places] if own and own not in places else places)
     name = f"{program.name}: {' '.join(words[:2])}"
     return Prepared(
         name,
         [*worker.launcher, worker.python, *words],
         program.directory or "/",
-        environment | program.environment,
+        environment,
         owner,
     )
 

@@ -27,6 +27,7 @@ from . import init, logs, paths, redis_places, redis_script
 from .apps import describe, environment, shell_environment, supervisor_value
 from .errors import DOWN, FAILED, USAGE, Failure
 from .locate import Server
+from .loops import loops
 from .programs import DEAD, processes, tail
 from .rendering import render
 from .rpc import Supervisor
@@ -66,7 +67,7 @@ class Stack:
         self.remarks = _mind_redis(described)
         self._runtime = _runtime(self.folder)
         listen = os.path.join(self._runtime, "supervisor.sock")
-        self._supervisor = Supervisor(Server(f"unix://{listen}"))
+        self._supervisor = Supervisor(Server(f"unix://{listen}", config=self.config))
         self.web = f"http://127.0.0.1:{web_port}/"
         self._logs = _logs(described)
         for name, text in _rendered(described, self.folder, listen, redis, url, web_port, given).items():
@@ -87,7 +88,7 @@ class Stack:
         """Start everything; yield logs.Line as they come until it was stopped or could not start.
 
         NARRATOR's lines say what happens to the programs. Raises Failure: FAILED when a program ends before all have
-        run, DOWN when supervisord does. Whatever the end, no process is left.
+        run, or over and over, DOWN when supervisord does. Whatever the end, no process is left.
         """
         self._child = subprocess.Popen(
             [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", self.config],
@@ -137,6 +138,7 @@ class Stack:
             known = processes(self._supervisor)
         except Failure:  # not yet, or no longer: then the child ends and says why
             return
+        anew = {process.pid for process in known} - self._pids
         for process in known:
             if process.pid:
                 self._pids.add(process.pid)
@@ -152,12 +154,19 @@ class Stack:
                     self._notes += [
                         logs.Line(time.time(), process.name, "stdout", line) for line in tail(process, TAIL)
                     ]
-                if not self._running and not self._failed:
-                    self._failed = f"{process.name} did not start: {why}; its log above says why"
-                    self.stop()
+                if not self._running:
+                    self._give_up(process.name, why)
+        # One that loads longer than its startsecs is RUNNING, and ends, and is RUNNING.
+        for name, loop in loops(self._supervisor, known).items() if anew else ():
+            self._give_up(name, f"it has ended {loop.lives} times, after {loop.longest:.0f} s at most")
         if not self._running and known and all(process.state == "RUNNING" for process in known):
             self._running = True
             self._note("everything runs")
+
+    def _give_up(self, name: str, why: str) -> None:
+        if not self._failed:
+            self._failed = f"{name} did not start: {why}; its log above says why"
+            self.stop()
 
     def _note(self, text: str) -> None:
         self._notes.append(logs.Line(time.time(), NARRATOR, "stdout", text))

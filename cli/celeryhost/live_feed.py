@@ -9,7 +9,7 @@ import os
 import threading
 from queue import Empty, SimpleQueue
 
-from .errors import OK, Failure
+from .errors import FAILED, OK, Failure
 from .inventory import Host, targets
 from .remote import DATA, FAILURE, MAYBE, SAID, fan_out, is_remote
 
@@ -77,6 +77,9 @@ class Feed:
     def _talk(self, stop: _Stop, host: Host, argv: list[str], kinds: tuple, retry: float | None) -> None:
         while True:
             for told, value in self._answers(argv, host, root=MAYBE, stop=stop.reading):
+                if retry is not None and value is None:  # it should have gone on
+                    fix = f"see celeryhost -H {host.name} top --json"
+                    value = Failure(f"{host.name}: its celeryhost has ended and said nothing", FAILED, fix)
                 self.queue.put((kinds[not told], host.name, value))
             if retry is None or stop.closed.wait(retry):
                 return

@@ -297,6 +297,11 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
                     except Failure as failure:
                         yield Answer(host.name, FAILURE, failure)
                         continue
+                    except OSError as error:
+                        why = f"{host.name}: {error.filename}: {error.strerror}"
+                        fix = "install it: apt-get install openssh-client" if error.filename == "ssh" else ""
+                        yield Answer(host.name, FAILURE, Failure(why, FAILED, fix))
+                        continue
                     running.add(call)
                     for pipe in call.unfinished:
                         selector.register(pipe, EVENT_READ, call)

@@ -114,6 +114,18 @@ def test_what_its_worker_would_die_of_is_told_with_file_and_line(tmp_path, what)
     assert "\n" not in str(failure.value)
 
 
+def test_what_is_missing_is_named(tmp_path):
+    project = shutil.copytree(EXAMPLE, tmp_path / "mysite", ignore=shutil.ignore_patterns("*.sqlite3*", ".celeryhost"))
+    app = {"name": "mysite", "user": "nobody-here", "app": "mysite", "directory": str(project), "extensions": {}}
+    app |= {"virtualenv": sys.prefix, "settings": {}, "workers": []}
+    with pytest.raises(Failure, match=r"^user of app mysite is 'nobody-here', and there is no such account here"):
+        load(project, app=app)
+    with (project / TASKS).open("a") as file:
+        file.write("\nprint('celeryhost: {}')\n")
+    with pytest.raises(Failure, match=r"the project writes celeryhost's own lines: \{\}"):
+        load(project)
+
+
 def test_a_table_that_the_migrations_will_make_may_be_missing_before_them(tmp_path):
     project = shutil.copytree(EXAMPLE, tmp_path / "mysite", ignore=shutil.ignore_patterns("*.sqlite3*", ".celeryhost"))
     with (project / TASKS).open("a") as file:

@@ -102,6 +102,16 @@ def test_manage_is_the_programs_account_environment_and_folder(shop):
     assert shown(shop.run("manage", "shop", "show", "--plan"))["words"] == ["--plan"], "without --, too"
 
 
+def test_what_the_project_starts_is_of_its_virtual_environment(shop):
+    """Whatever PATH supervisord itself has, which its programs inherit."""
+    shop.shop()
+    shop.config.write_text(
+        shop.config.read_text().replace("[supervisord]", '[supervisord]\nenvironment=PATH="/usr/bin:/bin"')
+    )
+    places = shown(shop.run("manage", "shop", "show"))["environment"]["PATH"].split(":")
+    assert places == [str(CELERY.parent), "/usr/bin", "/bin"]
+
+
 @pytest.mark.parametrize("user", [None, pytest.param(OTHER, marks=as_root)])
 def test_exit_codes_input_and_output_are_passed_on(user, shop):
     shop.shop(user=user)

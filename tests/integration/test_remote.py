@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from celeryhost import errors
 from celeryhost.cli import Target
+from celeryhost.live_feed import GONE, Feed
 from celeryhost.remote import DATA, ENDED, FAILURE, SAID, fan_out
 from conftest import wait_for
 from sshd import sshd
@@ -116,6 +117,21 @@ def test_output_is_passed_on_as_it_comes_and_remarks_with_it(echo, tmp_path):
 def test_an_error_there_is_the_same_error_here(code, echo, tmp_path):
     [(_, kind, failure)] = answers(inventory(tmp_path, one=echo), "code", str(code))
     assert (kind, str(failure), failure.code) == (FAILURE, "one: you may not; use sudo", code)
+
+
+def test_a_view_says_of_a_host_whose_celeryhost_ends_that_it_has(echo, tmp_path, monkeypatch):
+    feed = Feed(inventory(tmp_path, one=echo))
+    feed.watch(["code", "0"])
+    kind, host, failure = feed.queue.get(timeout=180)
+    feed.close()
+    assert (kind, host, failure.code) == (GONE, "one", errors.FAILED)
+    assert str(failure).startswith("one: its celeryhost has ended and said nothing; see celeryhost -H one top --json")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    [(_, kind, failure)] = answers(inventory(tmp_path, one=echo), "echo")
+    assert (kind, str(failure)) == (
+        FAILURE,
+        "one: ssh: No such file or directory; install it: apt-get install openssh-client",
+    )
 
 
 def test_no_celeryhost_there_says_how_to_get_it(echo, tmp_path, monkeypatch):

@@ -77,6 +77,7 @@ found = {"options": options, "near": near, "absent": absent, "plan": plan.getval
 found["redis"] = redis
 print("\\nceleryhost:", json.dumps(found))
 """
+ANSWERS = {"options", "near", "absent", "plan", "versions", "redis"}
 SCRIPT = redis_script.__loader__.get_source(redis_script.__name__) + SCRIPT
 # Exceptions of a database, whose tables may come with the migrations.
 OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
@@ -106,8 +107,14 @@ def bring(params, check):
     transport = bool(params["environment"])
     question = [app["app"], settings, list(app["extensions"]), params["migrations"], transport]
     try:
+        named(app["user"])
+    except KeyError:
+        if check:
+            return nothing
+        raise Failure(f"user of app {name} is {app['user']!r}, and there is no such account here") from None
+    try:
         found, new = _answer(app, python, question, params, check)
-    except (KeyError, OSError) as error:
+    except OSError as error:
         if check:
             return nothing
         message = f"virtualenv of app {name} is {app['virtualenv']!r}: {error}"
@@ -145,7 +152,7 @@ def _answer(app, python, question, params, check):
     """What SCRIPT says, or has said when all it read was as it is now; and what to keep for the next look, or None.
     Twice None where only the migrations that are still to come can tell.
 
-    Raises Failure when the app does not load, KeyError without the account, OSError without the Python.
+    Raises Failure when the app does not load, OSError without the Python.
     """
     environment = params["environment"] or variables(params["environment_file"])
     if not params.get("results", True):  # what an earlier load has found is no answer to this one
@@ -178,7 +185,9 @@ def _answer(app, python, question, params, check):
         raise Failure(f"app of app {app['name']} {why}", fix=_fix(app, output))
     try:
         found, *told = map(json.loads, said)
-    except (ValueError, RecursionError):
+        if not isinstance(found, dict) or ANSWERS - found.keys() or set(found["absent"]) - app["extensions"].keys():
+            raise ValueError
+    except (ValueError, TypeError, RecursionError):
         raise Failure(f"app of app {app['name']}: the project writes celeryhost's own lines: {said[0][:80]}") from None
     return found, evidence.record(asked, *told, began, found) if watched else None
 
