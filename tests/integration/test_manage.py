@@ -104,7 +104,7 @@ def test_manage_is_the_programs_account_environment_and_folder(shop):
 
 def test_what_the_project_starts_is_of_its_virtual_environment(shop):
     """Whatever PATH supervisord itself has, which its programs inherit."""
-    shop.shop()
+    shop.shop(command=f"{CELERY.with_name('python')} -m celery -A shop worker")
     shop.config.write_text(
         shop.config.read_text().replace("[supervisord]", '[supervisord]\nenvironment=PATH="/usr/bin:/bin"')
     )
