@@ -5,6 +5,7 @@ Each question is [state, arguments], the arguments those of the task in roles/pr
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 
@@ -20,6 +21,7 @@ LOOKED_AT = (
     *("app", "extensions"),
 )
 LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions")
+SOURCE_LIMIT = 4 << 30  # bytes; a sparse file may claim any
 FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
 CACHES = ("_cache",)
 FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
@@ -29,9 +31,9 @@ def source_files(src: str) -> dict[str, str]:
     """For each file below `src`, by its path there: its SHA-256, after an `x` if executable; `->` and a link's target.
 
     Left out are version control, virtual environments (wherever a pyvenv.cfg is), caches and SQLite's databases,
-    which on the host hold the host's own data. Raises OSError for a file that can't be read.
+    which on the host hold the host's own data. Raises OSError for a file that can't be read, or makes it too much.
     """
-    found = {}
+    found, room = {}, SOURCE_LIMIT
     for folder, folders, names in os.walk(src):
         keep = [name for name in folders if name not in FOLDERS and not name.endswith(CACHES)]
         folders[:] = sorted(name for name in keep if not os.path.exists(os.path.join(folder, name, "pyvenv.cfg")))
@@ -42,9 +44,15 @@ def source_files(src: str) -> dict[str, str]:
                 found[os.path.relpath(path, src)] = f"->{os.readlink(path)}"
             elif os.path.isfile(path) and not name.endswith(FILES):
                 with open(path, "rb") as file:
-                    digest = hashlib.sha256(file.read()).hexdigest()
-                    executable = os.fstat(file.fileno()).st_mode & 0o100
-                found[os.path.relpath(path, src)] = f"x{digest}" if executable else digest
+                    state = os.fstat(file.fileno())
+                    room -= state.st_size
+                    if room < 0:
+                        told = f"brings the folder above {SOURCE_LIMIT >> 30} GiB; keep data out of it"
+                        raise OSError(errno.EFBIG, told, path)
+                    digest = hashlib.sha256()
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+                found[os.path.relpath(path, src)] = f"{'x' if state.st_mode & 0o100 else ''}{digest.hexdigest()}"
     return found
 
 

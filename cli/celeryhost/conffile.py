@@ -380,7 +380,7 @@ def explain(text: str, config: str, option: str | None = None) -> Failure:
     elif match and "option" in match.groupdict() and not _OPTIONS.fullmatch(name):
         known["value"], name = MASK, "an option that Supervisor does not know"
     else:
-        known |= {key: _bare(known[key]) for key in ("value", "said")}
+        known |= {key: _bare(known[key], name) for key in ("value", "said")}
     known |= {"option": name, "folder": os.path.dirname(known["value"])}
     file = canonical(known["source"].strip("'\"<>") or known["file"])
     section = f" [{known['section']}]:" if known["section"] else ""
@@ -388,9 +388,11 @@ def explain(text: str, config: str, option: str | None = None) -> Failure:
     return Failure(f"{file}:{section} {message}", USAGE, fix and fix.format_map(known))
 
 
-def _bare(text: str) -> str:
+def _bare(text: str, option: str) -> str:
     """`text` as far as its first assignment, line or {: a value may have run into the environment that follows it, and
-    a bare %s stands for a dict of all."""
+    a bare %s stands for a dict of all. Nothing of one with a quote, which no option but a command has by itself."""
+    if '"' in text and (option != "command" or text.count('"') % 2):
+        return MASK
     match = re.search(r"=|\n|\\n|\{", text)
     return f"{text[: match.start()]}…" if match else text
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import json
 import os
@@ -32,7 +31,7 @@ from .programs import DEAD, processes, tail
 from .rendering import render
 from .rpc import Supervisor
 
-LONGEST_SOCKET = 107 - len(".1234567")  # bytes; supervisord binds NAME.PID first (supervisor/http.py)
+LONGEST_SOCKET = 97  # bytes; HAProxy takes no longer one, and supervisord binds NAME.PID first (supervisor/http.py)
 OLDEST_REDIS = (6, 2)  # for Celery 5.7 and later (kombu issue 2628)
 STOP = 10  # seconds that supervisord may take to end when we are to end at once
 LOOK = 0.3  # seconds between two looks at the programs' states
@@ -68,9 +67,14 @@ class Stack:
         self._runtime = _runtime(self.folder)
         listen = os.path.join(self._runtime, "supervisor.sock")
         self._supervisor = Supervisor(Server(f"unix://{listen}", config=self.config))
-        self.web = f"http://127.0.0.1:{web_port}/"
+        haproxy = shutil.which("haproxy", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
+        self.web = f"http://localhost:{web_port}/" if haproxy else None
         self._logs = _logs(described)
-        for name, text in _rendered(described, self.folder, listen, redis, url, web_port, given).items():
+        page = f"127.0.0.1:{web_port}" if haproxy else ""
+        files = _rendered(described, self.folder, listen, redis, url, page, given)
+        if haproxy:
+            files |= _page(self.folder, listen, haproxy, page)
+        for name, text in files.items():
             _write_private(os.path.join(self.folder, name), text)
         for log in self._logs:  # of this run only, and there to be followed
             _write_private(log.path, "")
@@ -373,10 +377,9 @@ def _logs(described: dict) -> list[logs.Log]:
     return [logs.Log(part["program"], "stdout", part[key]) for part in parts for key in ("captured", "log")]
 
 
-def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, web_port: int, given) -> dict[str, str]:
+def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, page: str, given) -> dict[str, str]:
     """The stack's files: name in `folder` → content. `url` is Redis's, `given` what else of the caller's names it."""
     templates = os.path.join(paths.tree(), "templates")
-    web_password = secrets.token_urlsafe(16)
     server = urlsplit(url)
     whole = environment(described, {"environment": {}}, url)
     publish = {
@@ -391,9 +394,8 @@ def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, w
             supervisor_conf_dir="conf.d",  # relative to the file: a path with a blank in it would be two
             supervisor_socket=supervisor_value(listen),
             supervisor_socket_owner="",
-            supervisor_web_address=f"127.0.0.1:{web_port}",
+            supervisor_web_address=page,
             supervisor_web_user=WEB_USER,
-            supervisor_web_password_hash=hashlib.sha1(web_password.encode()).hexdigest(),
             supervisor_log_dir=supervisor_value(folder),
             supervisor_pidfile=supervisor_value(os.path.join(folder, "supervisord.pid")),
             supervisor_minfds=1024,
@@ -418,8 +420,30 @@ def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, w
         )
         + f'requirepass {server.password}\ndir "{os.path.join(folder, "redis")}"\nloglevel warning\n',
         "environment": shell_environment(publish),
-        "web.password": f"{web_password}\n",
         ".gitignore": "*\n",
+    }
+
+
+def _page(folder: str, listen: str, haproxy: str, address: str) -> dict[str, str]:
+    """The files of Supervisor's page, which without HAProxy would do what any page in the developer's browser asks."""
+    templates = os.path.join(paths.tree(), "templates")
+    password = secrets.token_urlsafe(16)
+    return {
+        "page.cfg": render(
+            templates,
+            "page.haproxy.j2",
+            supervisor_web_address=address,
+            supervisor_web_user=WEB_USER,
+            supervisor_web_password=password,
+            supervisor_socket=listen,
+        ),
+        "conf.d/page.conf": render(
+            templates,
+            "development-page.conf.j2",
+            command=shlex.join([haproxy, "-db", "-f", os.path.join(folder, "page.cfg")]),
+            log=os.path.join(folder, "page.log"),
+        ),
+        "web.password": f"{password}\n",
     }
 
 

@@ -20,6 +20,8 @@ from .logs_time import stamp, zone_shift
 
 BLOCK = 1 << 16
 LONGEST = 1 << 16  # bytes; a longer line comes in pieces, so that no log can fill the memory
+UNPACKED = 1 << 30  # bytes that are unpacked of a rotated file, of which a few may hold any number
+COPIED = 1 << 28  # bytes of a rotated file that are unpacked to the disk, to follow it
 HOLD = 1.0  # seconds for which a line without its end is waited for
 LATE = 10.0  # seconds for which a rotated file is still read: its writer may not have noticed
 LATE_FILES = 4
@@ -161,7 +163,7 @@ class LogFile:
         if stream is None:
             return
         with stream:
-            start, end = 0, float("inf")
+            start, end, room = 0, float("inf"), UNPACKED
             if not _is_compressed(file.path):
                 end = self.end if newer is None and self.tail else os.fstat(stream.fileno()).st_size
                 if last is not None:
@@ -174,6 +176,9 @@ class LogFile:
                 next(pieces, None)  # the rest of the older file's last line, shown there
             try:
                 for piece in pieces:
+                    if _is_compressed(file.path) and (room := room - len(piece)) < 0:
+                        self.warn(f"{file.path}: shown is what its first {UNPACKED >> 20} MiB unpacked hold")
+                        return
                     if newer and not piece.endswith(b"\n") and len(piece) < LONGEST:
                         piece += self._rest(file, newer)
                     clock = stamp(piece, self.shift) or clock
@@ -453,11 +458,13 @@ def _descriptor(file: Rotated) -> int | None:
                 return None
             if not _is_compressed(file.path):
                 return os.dup(stream.fileno())
-            from shutil import copyfileobj
             from tempfile import TemporaryFile
 
             with TemporaryFile() as plain, _codec(file.path).open(stream) as unpacked:
-                copyfileobj(unpacked, plain)
+                while block := unpacked.read(BLOCK):
+                    if plain.tell() > COPIED:
+                        return None
+                    plain.write(block)
                 plain.flush()
                 return os.dup(plain.fileno())
     except (OSError, EOFError):
@@ -492,9 +499,12 @@ def _pieces(stream, start: int, end: float):
 
 
 def _last_lines(fd: int, end: int, count: int) -> int:
-    """An offset after which there are at least `count` lines, if there are so many; reads backwards."""
-    start = end
-    while start and count > 0:
+    """An offset after which there are at least `count` lines, if there are so many; reads backwards.
+
+    No further than so many of the LONGEST: a hole may be larger than all that can be read.
+    """
+    start, furthest = end, end - count * LONGEST
+    while start > max(0, furthest) and count > 0:
         size = min(BLOCK, start)
         start -= size
         count -= os.pread(fd, size, start).count(b"\n")

@@ -18,6 +18,9 @@ import tty
 
 from . import account
 
+CHUNK = 4096  # bytes that are written at a time
+TYPED = 1 << 16  # bytes of what is typed, or pasted, that wait for a program which takes none
+KEYS = {b"\x03": signal.SIGINT, b"\x1c": signal.SIGKILL}  # Ctrl-C, Ctrl-\\
 LOOK_SECONDS = 0.2  # what a program has left behind may keep the terminal open
 
 
@@ -48,25 +51,59 @@ def relayed(words, owner, **options) -> int:
 
 
 def _copy(process, master: int, terminals: list[int]) -> None:
-    """Until the program ends."""
+    """Until the program ends. Neither side can hold the other up for good: what one does not take waits here."""
+    os.set_blocking(master, False)
     shown = next((number for number in (1, 2) if number in terminals), None)
-    sources = [master, *({0} & {*terminals})]
-    while True:
-        ready, _, _ = select.select(sources, [], [], LOOK_SECONDS)
-        if not ready and process.poll() is not None:
-            return
-        if 0 in ready:
-            typed = os.read(0, 4096)
-            _write(master, typed)
-            if not typed:
-                sources.remove(0)
-        if master in ready:
-            try:
-                said = os.read(master, 65536)
-            except OSError:  # EIO: nobody has the other side open any more
+    typing, typed, said = 0 in terminals, b"", b""
+    with _not_waiting(shown) as screen:
+        while True:
+            sources = [*([] if said else [master]), *([0] if typing else [])]
+            sinks = [*([master] if typed else []), *([screen] if said else [])]
+            ready, free, _ = select.select(sources, sinks, [], LOOK_SECONDS)
+            if not ready and not free and process.poll() is not None and not said:
                 return
-            if shown is not None:
-                _write(shown, said)
+            if 0 in ready:
+                keys = os.read(0, 4096)
+                typing = bool(keys)
+                if typed or (said and process.poll() is not None):  # else the program's terminal makes signals of keys
+                    _interrupt(process, keys)
+                    if said and process.poll() is not None and keys[-1:] in KEYS:
+                        return
+                typed = (typed + keys)[:TYPED]
+            if screen in free:
+                said = said[_written(screen, said) :]
+            if master in free:
+                typed = typed[_written(master, typed) :]
+            if master in ready:
+                try:
+                    said = os.read(master, 65536)
+                except BlockingIOError:
+                    continue
+                except OSError:  # EIO: nobody has the other side open any more
+                    return
+                if shown is None:
+                    said = b""
+
+
+def _interrupt(process, keys: bytes) -> None:
+    """What keys ask for of a program that does not take them."""
+    for key, number in KEYS.items():
+        if key in keys:
+            process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _not_waiting(terminal: int | None):
+    """The terminal, opened anew where that is possible: one that takes nothing for now makes nobody wait."""
+    try:
+        own = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, TypeError):
+        yield terminal
+        return
+    try:
+        yield own
+    finally:
+        os.close(own)
 
 
 @contextlib.contextmanager
@@ -107,6 +144,10 @@ def _fit(terminal: int, master: int) -> None:
         fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(terminal, termios.TIOCGWINSZ, b"\0" * 8))
 
 
-def _write(number: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(number, data) :]
+def _written(number: int, data: bytes) -> int:
+    try:
+        return os.write(number, data[:CHUNK])
+    except BlockingIOError:
+        return 0
+    except OSError:  # it is gone: what is for it goes nowhere
+        return len(data)

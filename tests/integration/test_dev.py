@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import os
 import re
 import shutil
@@ -163,6 +165,15 @@ def test_two_side_by_side(project, dev):
     )
     assert status.returncode == OK, status
     assert "shop-beat" in status.stdout
+
+    if page := re.search(r"page +http://localhost:(\d+)/", stacks[0].said):
+        password = (stacks[0].folder / "web.password").read_text().strip()
+        token = base64.b64encode(f"dev:{password}".encode()).decode()
+        for headers, expected in (({}, 200), ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Host": "evil.example"}, 403)):
+            connection = http.client.HTTPConnection("localhost", int(page[1]), timeout=SECONDS)
+            connection.request("GET", "/", headers={"Authorization": f"Basic {token}", **headers})
+            assert connection.getresponse().status == expected
+    assert "inet_http_server" not in (stacks[0].folder / "supervisord.conf").read_text()
 
     third = dev(first)
     assert third.end() == FAILED

@@ -14,8 +14,9 @@ OWNED = {"owner": "daemon", "group": "adm", "mode": "2750"}
 ROOTS = {"owner": "root", "group": "adm", "mode": "2750"}
 
 
-def bring(folders=(), files=(), taken=(), check=False):
-    return owned_paths.bring({"folders": dict(folders), "files": dict(files), "taken": dict(taken)}, check)
+def bring(folders=(), files=(), taken=(), absent=(), check=False):
+    kinds = {"folders": dict(folders), "files": dict(files), "taken": dict(taken), "absent": [*absent]}
+    return owned_paths.bring(kinds, check)
 
 
 @pytest.fixture
@@ -65,3 +66,20 @@ def test_logs_of_before_are_taken_over_once(theirs, tmp_path):
     assert (new.owner(), new.group(), new.stat().st_mode & 0o777) == ("root", "adm", 0o640)
     old.write_text("the app's own")
     assert not bring(taken={str(old): str(new)})["changed"]
+
+
+def test_what_goes_is_no_other_folders(theirs, tmp_path):
+    victim = tmp_path / "victim"
+    (victim / "venv").mkdir(parents=True)
+    (theirs / "env").symlink_to(victim)
+    os.lchown(theirs / "env", 1, -1)
+    with pytest.raises(Failure):
+        bring(absent=[f"{theirs}/env/venv"])
+    assert (victim / "venv").is_dir()
+    (theirs / "link").symlink_to(victim)
+    (theirs / "full" / "below").mkdir(parents=True)
+    (theirs / "full" / "link").symlink_to(victim)
+    gone = [f"{theirs}/link", f"{theirs}/full"]
+    assert bring(absent=gone, check=True)["paths"] == gone
+    assert bring(absent=[*gone, f"{theirs}/none"])["paths"] == gone
+    assert (os.listdir(theirs), os.listdir(victim)) == (["env"], ["venv"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 import pytest
 from celeryhost import locate
 from celeryhost.rendering import render
 from supervisor.options import ServerOptions
-
-HASH = hashlib.sha1(b"secret").hexdigest()
 
 
 @pytest.fixture
@@ -27,7 +24,6 @@ def read(root, tmp_path):
             "supervisor_minfds": 1024,
             "supervisor_web_address": "127.0.0.1:23233",
             "supervisor_web_user": "100%",
-            "supervisor_web_password_hash": "",
         }
         (tmp_path / "conf.d").mkdir(exist_ok=True)
         (tmp_path / "conf.d" / "one.conf").write_text("[program:one]\ncommand=/bin/true\n")
@@ -52,10 +48,8 @@ def test_socket_of_whoever_runs_it(read):
     assert server["chown"] == (-1, -1)
 
 
-def test_web_page_asks_for_user_and_password(read):
-    web = next(server for server in read(supervisor_web_password_hash=HASH).server_configs if "port" in server)
-    assert (web["host"], web["port"]) == ("127.0.0.1", 23233)
-    assert (web["username"], web["password"]) == ("100%", "{SHA}" + HASH)
+def test_supervisord_itself_serves_no_page(read):
+    assert not [server for server in read().server_configs if "port" in server]
 
 
 def test_programs_of_its_folder_are_read(read):

@@ -509,3 +509,29 @@ def test_no_descriptor_is_left_open(path, opened, monkeypatch):
     list(opened.poll())
     assert opened.late == []
     assert descriptors() == before - logs_file.LATE_FILES
+
+
+def test_a_rotated_file_without_end_is_read_as_far_as_its_limit(path, monkeypatch):
+    monkeypatch.setattr(logs_file, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(logs_file, "COPIED", 1 << 20)
+    write(path, range(10, 12))
+    with gzip.open(f"{path}.1.gz", "wb") as packed:
+        packed.write(line(1) + b"\n" + bytes(64 << 20))
+    os.utime(f"{path}.1.gz", (START + 9,) * 2)
+    told = []
+    found = texts(LogFile(path, warn=told.append).history())
+    assert (found[0], found[-2:], sum(map(len, found)) < 2 << 20) == (line(1), expected(range(10, 12)), True)
+    assert len(told) == 1
+    assert "worker.log.1.gz" in told[0]
+    assert logs_file._descriptor(rotated(path)[0]) is None, "to follow it, it is unpacked to the disk"
+
+
+def test_a_hole_is_not_read_for_the_last_lines(path, monkeypatch):
+    write(path, range(3))
+    os.truncate(path, 1 << 36)
+    read = []
+    pread = os.pread
+    monkeypatch.setattr(logs_file.os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+    found = texts(LogFile(path).history(last=2))
+    assert len(found) <= 2
+    assert sum(read) < 32 << 20

@@ -78,3 +78,19 @@ def test_no_word_of_supervisord_brings_a_value_of_the_environment(tmp_path):
             said = str(explain(str(error), "one.conf"))
             assert "S3CRET" not in said, (text, str(error))
     assert refused > 50
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        """umask: 0S3CRET",MORE="x\"""",
+        """invalid literal for int() with base 10: '02"S3CRET",B="x"'""",
+        """value 'TES3CRET"RM' is not a valid signal name""",
+        """[group:all] names unknown program or fcgi-program ://:S3CRET@h/0\"""",
+    ],
+)
+def test_a_value_that_has_run_into_another_option_is_not_told(said):
+    told = str(explain(said, "one.conf", "umask"))
+    assert "S3CRET" not in told
+    assert "umask" in told or "programs" in told
+    assert "02x" in str(explain("invalid literal for int() with base 10: '02x'", "one.conf", "umask"))

@@ -42,3 +42,12 @@ def test_a_virtual_environment_of_any_name_stays_here(tmp_path):
     (tmp_path / "my-env/pyvenv.cfg").touch()
     (tmp_path / "my-env/lib/a.py").touch()
     assert files(str(tmp_path)) == {}
+
+
+def test_a_folder_that_is_too_much_is_refused_with_the_file(tmp_path):
+    (tmp_path / "manage.py").touch()
+    with open(tmp_path / "hole.bin", "wb") as file:
+        file.truncate(1 << 36)
+    with pytest.raises(OSError, match="keep data out of it") as refused:
+        files(str(tmp_path))
+    assert refused.value.filename == str(tmp_path / "hole.bin")

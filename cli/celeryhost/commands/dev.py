@@ -47,7 +47,10 @@ def dev(project, folder, fresh, app, beat_in_worker):
 def _introduce(stack) -> None:
     here = os.path.relpath(stack.folder)
     click.echo(f"celery -A {stack.app}, from {stack.virtualenv}; everything is in {here}; Ctrl-C ends it")
-    click.echo(f"  page           {stack.web} (user {core.WEB_USER}, password in {here}/web.password)")
+    if stack.web:
+        click.echo(f"  page           {stack.web} (user {core.WEB_USER}, password in {here}/web.password)")
+    else:
+        click.echo("  page           none without HAProxy, which keeps other pages in the browser from it")
     click.echo(f"  other commands celeryhost -c {here}/supervisord.conf status")
     click.echo(f"  your server    set -a; . {here}/environment; set +a; python manage.py runserver")
     for remark in stack.remarks:

@@ -1,4 +1,4 @@
-"""Folders and empty files with an owner and a mode, several in one task, and logs that root takes over.
+"""Folders and empty files with an owner and a mode, several in one task, logs that root takes over, and what goes.
 
 The folders above may belong to an app, which must gain nothing else by a link that it puts there meanwhile: so each is
 opened from the one above it, no link is followed but root's own, and all is done to what has been opened.
@@ -10,6 +10,7 @@ import contextlib
 import grp
 import os
 import pwd
+import shutil
 import stat
 
 from ..errors import Failure
@@ -18,6 +19,7 @@ ARGUMENTS = {
     "folders": {"type": "dict", "default": {}},
     "files": {"type": "dict", "default": {}},
     "taken": {"type": "dict", "default": {}},
+    "absent": {"type": "list", "elements": "path", "default": []},
 }
 TAKEN_MODE = 0o640
 
@@ -123,6 +125,16 @@ def take(old, new):
             os.rename(f".{wanted}", wanted, src_dir_fd=target, dst_dir_fd=target)
 
 
+def remove(path):
+    """A folder with all in it, or whatever else has that name."""
+    with opened(os.path.dirname(path)) as above:
+        place = f"/proc/self/fd/{above}/{os.path.basename(path)}"
+        if stat.S_ISDIR(os.lstat(place).st_mode):
+            shutil.rmtree(place)  # it follows no link either
+        else:
+            os.unlink(place)
+
+
 def bring(params, check):
     changed = []
     for kind, test in (("folders", stat.S_ISDIR), ("files", stat.S_ISREG)):
@@ -144,5 +156,13 @@ def bring(params, check):
                     take(old, new)
                 except OSError as error:
                     raise Failure(f"{old}: {error}") from None
+    for path in params["absent"]:
+        if os.path.lexists(path):
+            changed.append(path)
+            if not check:
+                try:
+                    remove(os.path.normpath(path))
+                except OSError as error:
+                    raise Failure(f"{path}: {error}") from None
     after = "".join(f"{path}\n" for path in changed)
     return {"changed": bool(changed), "paths": changed, "diff": {"before": "", "after": after} if changed else {}}

@@ -28,6 +28,11 @@ options:
         (C(old path) is C(new path), in a folder of root's).
     type: dict
     default: {}
+  absent:
+    description: What is removed, folders with all in them.
+    type: list
+    elements: path
+    default: []
 author: celeryhost
 """
 
