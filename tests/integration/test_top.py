@@ -267,6 +267,8 @@ def test_the_stream_tells_of_queues_tasks_and_beat(daemon, tmp_path):
 
             see(lambda app: app["failed"] == 1 and (app["done"] or 0) >= 3)
             see(lambda app: app["beat"]["next"])
+            # The events of Redis may come before the lines of the log.
+            see(lambda _: any("raised unexpected" in told["text"] for one in seen for told in one["log"]))
             app, at = seen[-1]["apps"][0], seen[-1]["time"]
             assert (app["app"], app["programs"], app["remark"]) == ("shop", ["shop-beat", "shop-worker"], None)
             assert app["queues"].keys() == {"celery", "slow"}

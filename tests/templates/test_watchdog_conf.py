@@ -32,7 +32,7 @@ def test_what_the_watchdog_is_given(root, tmp_path):
     assert not options.parse_warnings
     [group] = options.process_group_configs
     [listener] = group.process_configs
-    assert [event.__name__ for event in group.pool_events] == ["ProcessStateFatalEvent", "ProcessStateStoppedEvent"]
+    assert {event.__name__ for event in group.pool_events} == {"ProcessStateFatalEvent", "ProcessStateStoppedEvent"}
     settings = json.loads(listener.environment["CELERYHOST_WATCHDOG_SECRETS"])
     assert settings["command"] == ["mail", "-s", "it's 100%", "me"]
     assert settings["webhook"] == told["celery_watchdog_webhook"]
