@@ -34,7 +34,7 @@ LEFT = (
     "find /etc/supervisor /etc/celeryhost /etc/logrotate.d /etc/systemd/system /run /usr/local /srv/mysite "
     "-xdev '(' -name '*.celeryhost-new' -o -name '.*.celeryhost' -o -name '*.new' ')' -not -path '*/site-packages/*'"
 )
-AT_WORK = "pgrep -fa 'ansible|celeryhost[.]states|pip install|uv pip' || true"
+AT_WORK = "pgrep -fa '[a]nsible|[c]eleryhost[.]states|[p]ip install|[u]v pip' || true"
 LOCKED = "for lock in /run/celeryhost/*.lock /etc/supervisor/.celeryhost.lock; do " \
          "[ ! -e $lock ] || flock -n $lock true || echo $lock; done"  # fmt: skip
 
@@ -108,12 +108,13 @@ def inventory(host, folder: Path, value: str, package: str) -> None:
     app |= {"packages": [package], "workers": [{"concurrency": 2}], "beat": {}}
     groups = {group: {"hosts": {"board": None}} for group in ("redis", "celery_workers", "celery_beat")}
     groups = {"all": {"hosts": {"board": connection}, "vars": {"celery_apps": [app]}, "children": groups}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(groups))
+    (folder / "inventory").mkdir(exist_ok=True)
+    (folder / "inventory" / "hosts.yml").write_text(yaml.safe_dump(groups))
 
 
 def begin(folder: Path):
     return subprocess.Popen(
-        [ROOT / "celeryhost", "provision", "-i", folder],
+        [ROOT / "celeryhost", "provision", "-i", folder / "inventory"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -8,12 +8,14 @@ import functools
 import getpass
 import glob
 import http.server
+import socket
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 from celeryhost.errors import Failure
+from celeryhost.states import project_git
 from celeryhost.states.changing import NOW, is_halfway
 from celeryhost.states.project_git import bring
 
@@ -45,6 +47,20 @@ def test_it_is_fetched_once(project, tmp_path):
 def test_the_cause_is_said_and_not_the_general_advice_behind_it(project):
     with pytest.raises(Failure, match=r"git ls-remote: .*'/nowhere' does not appear to be a git repository$"):
         bring(project | {"repo": "file:///nowhere"}, False)
+
+
+@pytest.mark.parametrize("version", ["nowhere", "--upload-pack=touch ran;", "-x", "--all", "HEAD$(touch ran)"])
+def test_a_version_that_is_none_is_named(project, tmp_path, version):
+    with pytest.raises(Failure, match="no branch, tag or commit") as refused:
+        bring(project | {"version": version}, False)
+    assert version in str(refused.value)
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_server_that_never_answers_is_not_waited_for_without_end(project, monkeypatch):
+    monkeypatch.setattr(project_git, "SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(Failure, match=r"git ls-remote: not done after"):
+        bring(project | {"repo": f"git://127.0.0.1:{deaf.getsockname()[1]}/x.git"}, False)
 
 
 def seen(token):

@@ -16,7 +16,7 @@ from ..errors import Failure
 from ..preflight import not_installed
 from . import evidence
 from .install_files import read
-from .project_migrations import pending_of
+from .project_migrations import SECONDS, pending_of
 from .project_virtualenv import OLDER_PYTHON
 
 ARGUMENTS = {
@@ -29,7 +29,6 @@ ARGUMENTS = {
     "record": {"type": "path"},
     "keep": {"type": "bool", "default": False},
 }
-SECONDS = 300  # that a project may take to load, on a small board too
 
 # With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.

@@ -18,6 +18,9 @@ ARGUMENTS = {
     "key": {"type": "path"},
 }
 
+SECONDS = 120  # that a question may take: a server may take it and never answer
+LONG = ("fetch", "checkout", "submodule")  # may take as long as the repository is large
+
 # Never ask: a question would hang where nobody sees it.
 ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -38,7 +41,13 @@ class Checkout:
 
     def git(self, *words, fail=True):
         """Output of git, or None when it failed and may."""
-        code, output = run(self.owner, "git", *self.words, *words, cwd=self.dest, environment=self.environment)
+        seconds = None if words[0] in LONG else SECONDS
+        code, output = run(
+            *(self.owner, "git", *self.words, *words),
+            cwd=self.dest,
+            environment=self.environment,
+            seconds=seconds,
+        )
         if code and fail:
             said = last_line(cause(output))
             raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {said}{self.advice(said)}")
@@ -79,10 +88,10 @@ class Checkout:
         if self.git("fetch", "-q", *shallow, "--", self.repo, self.version, fail=False) is not None:
             return self.git("rev-parse", "FETCH_HEAD^{commit}")
         self.git("fetch", "-q", "--force", "--tags", "--", self.repo, "+refs/heads/*:refs/remotes/origin/*")
-        for name in (f"refs/tags/{self.version}", f"refs/remotes/origin/{self.version}"):
+        for name in (f"refs/tags/{self.version}", f"refs/remotes/origin/{self.version}", self.version):
             if commit := self.git("rev-parse", "-q", "--verify", f"{name}^{{commit}}", fail=False):
                 return commit
-        return self.git("rev-parse", "-q", "--verify", f"{self.version}^{{commit}}")
+        raise Failure(f"source {self.repo} has no branch, tag or commit {self.version}; correct `version`")
 
     def checkout(self, commit):
         lock = f"{self.dest}/.git/index.lock"

@@ -10,6 +10,7 @@ from .. import mysql_script
 from ..account import error, run
 from ..errors import Failure
 
+SECONDS = 300  # that a project may take to load, on a small board too
 ARGUMENTS = {
     "directory": {"type": "path", "required": True},
     "virtualenv": {"type": "path", "required": True},
@@ -51,6 +52,7 @@ def bring(params, check):
         "check" if check else "bring",
         cwd=directory,
         environment=params["environment"],
+        seconds=SECONDS if check else None,  # a migration may take hours
     )
     if code:
         step = (re.findall(r"^\x1e(\w+)", output, re.MULTILINE) or ["showmigrations"])[-1]
