@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import celeryhost
 import pytest
 
 # One last run is moved instead of the clock. The arguments: how far (seconds), the scheduler, a folder.
@@ -87,3 +89,15 @@ def test_a_small_step_is_waited_for(ticked):
     found = ticked(60)
     assert not found["anew"]
     assert 0 < found["slept"] <= found["longest"]
+
+
+def test_what_it_imports_later_is_of_the_environment_that_it_began_in(tmp_path):
+    """Behind the link of a virtual environment, which leads to the next one after a deploy."""
+    link = tmp_path / "venv"
+    link.symlink_to(sys.prefix)
+    script = tmp_path / "celery"
+    script.write_text("import celery, kombu; print(*celery.__path__, *kombu.__path__)\n")
+    module = Path(celeryhost.__path__[0]) / "inside" / "celeryhost_beat.py"
+    done = subprocess.run([link / "bin" / "python", module, script], capture_output=True, text=True, check=True)
+    places = done.stdout.split()
+    assert places == [str(Path(place).resolve()) for place in places] and len(places) == 2

@@ -11,9 +11,13 @@ worker with -B takes it with -I. Runs in the project's Python.
 """
 
 import contextlib
+import os
 import runpy
 import sys
 import time
+
+if __name__ == "__main__":  # what beat imports later is of the environment that it began in, not of the next one's
+    sys.path[:] = [os.path.realpath(place) for place in sys.path]
 
 from celery import signals
 from celery.utils.log import get_logger
