@@ -31,7 +31,8 @@ def test_it_waits_for_all(tmp_path):
     (tmp_path / "one").write_text(START + SENT)
     config = tmp_path / "supervisord.conf"  # of none that runs: this machine may have one of its own
     config.write_text(f"[supervisorctl]\nserverurl=unix://{tmp_path}/none\n")
-    known = {"path": str(tmp_path / "proven"), "key": "one", "config": str(config), "pids": {}, "tasks": {}, "logs": logs}
+    known = {"path": str(tmp_path / "proven"), "key": "one", "config": str(config)}
+    known |= {"pids": {}, "tasks": {}, "logs": logs}
     found = proven.bring(known | {"seconds": 0}, check=False)
     assert found == {"changed": False, "fired": {"one": SENT.rstrip("\n")}}
     threading.Timer(0.3, (tmp_path / "two").write_text, [START + SENT]).start()
