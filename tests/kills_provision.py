@@ -49,7 +49,9 @@ def main(count: str = "50", seed: str = "1", name: str = "") -> int:
 
 def kill(host, folder: Path, count: int, seed: str) -> int:
     dice, failed, cut = random.Random(seed), 0, 0
-    took = run(host, folder, "begin", PACKAGES[0])
+    run(host, folder, "begin", PACKAGES[0])
+    host.ssh(OTHER)
+    took = run(host, folder, "change", PACKAGES[1])  # as those that are killed
     for number in range(count):
         if number % 2:
             host.ssh(OTHER)
