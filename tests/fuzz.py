@@ -16,12 +16,16 @@ import time
 import xmlrpc.client
 from urllib.parse import urlsplit
 
-from celeryhost import apps, conffile, inventory, locate, logs_file, programs, remote, resp, rpc
+from celeryhost import apps
+from celeryhost.celery import resp
+from celeryhost.celery.remote_control import Mailbox
 from celeryhost.checks import Skip
 from celeryhost.checks.redis import Redis
 from celeryhost.errors import Failure
-from celeryhost.locate import Server
-from celeryhost.watchdog_redis import Mailbox
+from celeryhost.hosts import inventory, remote
+from celeryhost.logs import file as logs_file
+from celeryhost.supervisor import conffile, locate, programs, rpc
+from celeryhost.supervisor.locate import Server
 
 SLACK = 1.0  # seconds beyond a limit that a busy machine may take
 LIMITS = {"xml-rpc": 0.5, "redis": resp.TIMEOUT, "conf": conffile.READ_SECONDS}

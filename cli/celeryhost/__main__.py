@@ -15,7 +15,7 @@ def main() -> None:
         stream.reconfigure(errors="backslashreplace")  # what this terminal's encoding cannot show
     try:
         if sys.argv[1:] == ["watchdog"]:  # what supervisord starts; no command for people
-            from .watchdog_listener import main as watch
+            from .watchdog.listener import main as watch
 
             code = watch()
         else:
@@ -35,7 +35,7 @@ def main() -> None:
 
 def _refusal() -> type[Exception]:
     """What supervisord refuses, where no command expects that; imported only when something has been raised."""
-    from .rpc import Fault
+    from .supervisor.rpc import Fault
 
     return Fault
 

@@ -14,9 +14,9 @@ from collections.abc import Container
 from itertools import combinations, count
 from urllib.parse import quote, urlsplit
 
-from . import redis_places
+from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
-from .watchdog_redis import TRANSPORT, told
+from .project import redis_places
 
 WORKER = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -118,7 +118,7 @@ LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time l
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
 CAPTURED = "/var/log/celeryhost"
-SUPPORT = "/usr/local/lib/celeryhost/celeryhost/inside"  # modules for the project's own Python, on a host
+SUPPORT = "/usr/local/lib/celeryhost/celeryhost/scripts/inside"  # modules for the project's own Python, on a host
 RESERVED = ("HOME", "CELERYHOST_RELEASE")
 TAKEN_NAMES = ("celeryhost", "supervisor", "redis", "root")  # accounts, groups, programs and folders of a host
 
@@ -374,7 +374,7 @@ def _provided(variables: dict[str, str], redis_url: str | None, where: str) -> d
 def watchdog(
     apps: list[dict], broker_url: str, command: str = "", webhook: str = "", redis_url: str | None = None
 ) -> str:
-    """What the watchdog of a host is given in its environment (watchdog_listener.py): JSON.
+    """What the watchdog of a host is given in its environment (watchdog/listener.py): JSON.
 
     Raises Failure (USAGE) for a command that is no command line and a webhook that is no URL.
     """
@@ -769,7 +769,7 @@ def _complete(given, defaults: dict, of: str) -> dict:
     whole = {key: _copy(value) for key, value in defaults.items()}
     for key, value in given.items():
         if key not in defaults:
-            from .programs import near
+            from .supervisor.programs import near
 
             raise Failure(
                 f"unknown key {key!r} {of}", USAGE, near(str(key), defaults) or f"known are {', '.join(defaults)}"

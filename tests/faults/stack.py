@@ -16,8 +16,8 @@ from pathlib import Path
 import redis
 from celery import Celery
 from celeryhost import apps
+from celeryhost.controller.rendering import render
 from celeryhost.errors import Failure
-from celeryhost.rendering import render
 
 from tests.integration.conftest import Daemon, wait_for
 
@@ -259,7 +259,7 @@ class Stack(Ledger):
         (self.folder / "data").mkdir()
         described["user"] = None
         described["transport_options"] = self.transport
-        described["support"] = str(ROOT / "cli" / "celeryhost" / "inside")
+        described["support"] = str(ROOT / "cli" / "celeryhost" / "scripts" / "inside")
         return described
 
     def _ours(self, described: dict) -> str:

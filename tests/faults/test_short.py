@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from celeryhost import active
-from celeryhost.watchdog_redis import Mailbox, lengths, told
+from celeryhost.celery import active
+from celeryhost.celery.remote_control import Mailbox, lengths, told
 
 from tests.integration.conftest import wait_for
 

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import pytest
-from celeryhost import locate, programs
 from celeryhost.errors import Failure
-from celeryhost.rpc import Supervisor
+from celeryhost.supervisor import locate, programs
+from celeryhost.supervisor.rpc import Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, PASSWORD = "celeryhost", "pass word%with:odd/characters"

@@ -16,10 +16,13 @@ from types import SimpleNamespace
 
 import conftest
 import pytest
-from celeryhost import account, active, errors, locate, others, preflight, rpc
+from celeryhost import account, errors, others
+from celeryhost.celery import active
 from celeryhost.checks import host, project
-from celeryhost.programs import Process
+from celeryhost.project import preflight
 from celeryhost.states import environment, project_folder, project_virtualenv
+from celeryhost.supervisor import locate, rpc
+from celeryhost.supervisor.programs import Process
 from conftest import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as other accounts, so it needs root")

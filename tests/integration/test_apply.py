@@ -8,9 +8,9 @@ import re
 import signal
 
 import pytest
-from celeryhost import apply as engine
-from celeryhost import conffile, lifecycle
 from celeryhost.errors import DOWN, FAILED, INTERRUPTED, OK, TIMEOUT, UNKNOWN, USAGE, Failure
+from celeryhost.supervisor import apply as engine
+from celeryhost.supervisor import conffile, lifecycle
 from conftest import wait_for
 
 # Ends a second after it is told to; what it waits on ends with it.

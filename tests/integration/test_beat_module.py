@@ -66,7 +66,7 @@ SCHEDULERS = {
 def ticked(request, root, tmp_path):
     def run(seconds: float) -> dict:
         command = [sys.executable, "-c", SCRIPT, str(seconds), request.param, tmp_path]
-        environment = {"PYTHONPATH": str(root / "cli" / "celeryhost" / "inside")}
+        environment = {"PYTHONPATH": str(root / "cli" / "celeryhost" / "scripts" / "inside")}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)
@@ -97,7 +97,7 @@ def test_what_it_imports_later_is_of_the_environment_that_it_began_in(tmp_path):
     link.symlink_to(sys.prefix)
     script = tmp_path / "celery"
     script.write_text("import celery, kombu; print(*celery.__path__, *kombu.__path__)\n")
-    module = Path(celeryhost.__path__[0]) / "inside" / "celeryhost_beat.py"
+    module = Path(celeryhost.__path__[0]) / "scripts" / "inside" / "celeryhost_beat.py"
     done = subprocess.run([link / "bin" / "python", module, script], capture_output=True, text=True, check=True)
     places = done.stdout.split()
     assert places == [str(Path(place).resolve()) for place in places] and len(places) == 2

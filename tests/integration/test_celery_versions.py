@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from celeryhost import apps
+from celeryhost.controller.rendering import render
 from celeryhost.errors import Failure
-from celeryhost.rendering import render
 from celeryhost.states import celery_app
 from conftest import wait_for
 from redis_server import redis_server, url
@@ -85,7 +85,7 @@ def test_the_example_runs_as_its_entry_says_and_keeps_a_task_that_a_frozen_worke
 ):
     with redis_server(tmp_path) as port:
         (app,) = apps.merged([app], [load(app, CELERY_BROKER_URL=url(port))])
-        app["user"], app["support"] = None, str(ROOT / "cli" / "celeryhost" / "inside")
+        app["user"], app["support"] = None, str(ROOT / "cli" / "celeryhost" / "scripts" / "inside")
         for name in ("logs", "captured", "data"):
             (tmp_path / name).mkdir()
         entry = render(

@@ -13,7 +13,8 @@ import threading
 from xmlrpc.server import SimpleXMLRPCServer
 
 import pytest
-from celeryhost import errors, lifecycle
+from celeryhost import errors
+from celeryhost.supervisor import lifecycle
 from conftest import wait_for
 from test_status import on_terminal
 

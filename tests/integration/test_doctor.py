@@ -18,7 +18,8 @@ from pathlib import Path
 
 import click
 import pytest
-from celeryhost import doctor, errors
+from celeryhost import errors
+from celeryhost.checks import doctor
 from celeryhost.checks.beat import LATE
 from celeryhost.states import proven
 from conftest import PASSWORD as SUPERVISOR_PASSWORD
@@ -28,7 +29,7 @@ from sshd import sshd
 PASSWORD = "pass%word"
 TREE = Path(__file__).parents[2]
 CELERY = Path(sys.executable).with_name("celery")
-BEAT = TREE / "cli" / "celeryhost" / "inside" / "celeryhost_beat.py"
+BEAT = TREE / "cli" / "celeryhost" / "scripts" / "inside" / "celeryhost_beat.py"
 IS_ROOT = os.getuid() == 0
 as_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 MYSITE = {"DJANGO_SETTINGS_MODULE": "mysite.settings"}

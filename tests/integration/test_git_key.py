@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from celeryhost import account, git_key
+from celeryhost import account
 from celeryhost.errors import Failure
+from celeryhost.project import git_key
 from celeryhost.states import git_key as state
 from celeryhost.states import project_git
 from sshd import sshd

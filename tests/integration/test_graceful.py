@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from celeryhost import active, errors
+from celeryhost import errors
+from celeryhost.celery import active
 from conftest import wait_for
 
 JOBS = """

@@ -10,17 +10,17 @@ import subprocess
 import sys
 
 import pytest
-from celeryhost import apply as engine
-from celeryhost import lifecycle
 from celeryhost.errors import DOWN, OK, USAGE, Failure
 from celeryhost.states import supervisor_programs
+from celeryhost.supervisor import apply as engine
+from celeryhost.supervisor import lifecycle
 from conftest import wait_for
 
 SLOW = "sh -c 'trap \"sleep 1; exit 0\" TERM; while :; do sleep 0.1; done'"
 OWN = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name)
 INSTALL = """
 import sys
-from celeryhost import apply, locate, rpc
+from celeryhost.supervisor import apply, locate, rpc
 path, text, owner, group, config = sys.argv[1:]
 supervisor = rpc.Supervisor(locate.find(config))
 with apply.exclusive(config):

@@ -7,17 +7,18 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-from celeryhost import conffile, locate, proc
+from celeryhost import proc
 from celeryhost.checks import FAIL, supervision
 from celeryhost.checks import programs as checks
 from celeryhost.checks.host import Host
 from celeryhost.commands import status_view
 from celeryhost.errors import UNPROVEN, Failure
-from celeryhost.loops import MANY, loops
-from celeryhost.rpc import Supervisor
 from celeryhost.states import proven, supervisor_programs
 from celeryhost.states.changing import NOW, changing, is_halfway
-from celeryhost.status import look
+from celeryhost.supervisor import conffile, locate
+from celeryhost.supervisor.loops import MANY, loops
+from celeryhost.supervisor.rpc import Supervisor
+from celeryhost.supervisor.status import look
 from conftest import wait_for
 from test_install import OWN, section
 

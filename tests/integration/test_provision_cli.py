@@ -11,7 +11,8 @@ import sys
 import time
 
 import pytest
-from celeryhost import paths, provision
+from celeryhost import paths
+from celeryhost.controller import provision
 from celeryhost.errors import DENIED, FAILED, INTERRUPTED, UNKNOWN, UNREACHABLE, USAGE, Failure
 
 SECONDS = 180

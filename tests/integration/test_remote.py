@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from celeryhost import errors
 from celeryhost.cli import Target
-from celeryhost.live_feed import GONE, Feed
-from celeryhost.remote import DATA, ENDED, FAILURE, SAID, fan_out
+from celeryhost.hosts.remote import DATA, ENDED, FAILURE, SAID, fan_out
+from celeryhost.top.feed import GONE, Feed
 from conftest import wait_for
 from sshd import sshd
 from waiting import line
@@ -135,7 +135,7 @@ def test_a_view_says_of_a_host_whose_celeryhost_ends_that_it_has(echo, tmp_path,
 
 
 def test_no_celeryhost_there_says_how_to_get_it(echo, tmp_path, monkeypatch):
-    monkeypatch.setattr("celeryhost.remote.PROGRAM", "celeryhost-gone")
+    monkeypatch.setattr("celeryhost.hosts.remote.PROGRAM", "celeryhost-gone")
     for root in (False, True):
         [(_, kind, failure)] = answers(inventory(tmp_path, one=echo), "status", root=root)
         assert (kind, failure.code) == (FAILURE, errors.UNKNOWN)
@@ -184,7 +184,7 @@ def test_interrupt_ends_the_remote_side_too(echo, tmp_path):
     target = inventory(tmp_path, one=echo, two=echo)
     script = f"""
 from celeryhost.cli import Target
-from celeryhost.remote import fan_out
+from celeryhost.hosts.remote import fan_out
 for answer in fan_out(Target({target.inventory!r}, None, None, None, None), ["forever"], timeout=None):
     print(answer.value["pid"], flush=True)
 """

@@ -375,7 +375,7 @@ class Finder(PathFinder):
         return None if name == "celery" else super().find_spec(name, *more)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
-from celeryhost import locate
+from celeryhost.supervisor import locate
 from celeryhost.__main__ import main
 locate.SEARCH = locate.SEARCH[:2]  # not this machine's own Supervisor
 main()

@@ -20,7 +20,7 @@ import pytest
 from celeryhost import errors
 from celeryhost.cli import Target
 from celeryhost.commands.top_screen import Canvas, Top
-from celeryhost.live_feed import Feed
+from celeryhost.top.feed import Feed
 from conftest import Daemon, wait_for
 from redis_server import PASSWORD, redis_server, url
 from sshd import sshd

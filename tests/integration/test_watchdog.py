@@ -18,7 +18,7 @@ import pytest
 from conftest import wait_for
 
 CELERY = Path(sys.executable).with_name("celery")
-INSIDE = Path(__file__).resolve().parents[2] / "cli" / "celeryhost" / "inside"
+INSIDE = Path(__file__).resolve().parents[2] / "cli" / "celeryhost" / "scripts" / "inside"
 # As on a host, but for the times.
 QUICK = {"period": 0.3, "frozen": 0.6, "silent": 2, "unread": 2, "start": 4, "backoff": 0.5, "away": 1, "per_hour": 2}
 APP = """
@@ -196,7 +196,7 @@ def beats(host):
 
 
 def test_beat_ticks_again_and_alone(host, root):
-    module = root / "cli" / "celeryhost" / "inside" / "celeryhost_beat.py"
+    module = root / "cli" / "celeryhost" / "scripts" / "inside" / "celeryhost_beat.py"
     command = f"/usr/bin/flock -F beat.lock {sys.executable} {module} {CELERY} -A shop beat -s schedule"
     for name in ("beat", "standby"):
         host.program(name, command, kind="beat", tick=2)

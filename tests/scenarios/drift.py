@@ -27,12 +27,12 @@ DRIFTS = {
     ),
     "a program stopped": ("celeryhost stop mysite-beat", "celeryhost status mysite-beat"),
     "the command open to others": (
-        "chmod 0666 /usr/local/lib/celeryhost/celeryhost/logs.py",
-        "stat -c %a /usr/local/lib/celeryhost/celeryhost/logs.py | grep -x 644",
+        "chmod 0666 /usr/local/lib/celeryhost/celeryhost/logs/reader.py",
+        "stat -c %a /usr/local/lib/celeryhost/celeryhost/logs/reader.py | grep -x 644",
     ),
     "the command edited": (
-        "echo 'x = 1' >>/usr/local/lib/celeryhost/celeryhost/logs.py",
-        "! grep '^x = 1' /usr/local/lib/celeryhost/celeryhost/logs.py",
+        "echo 'x = 1' >>/usr/local/lib/celeryhost/celeryhost/logs/reader.py",
+        "! grep '^x = 1' /usr/local/lib/celeryhost/celeryhost/logs/reader.py",
     ),
 }
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from celeryhost import apps, mysql_script
+from celeryhost import apps
+from celeryhost.scripts import mysql as mysql_script
 
 from tests.hosts.host import KEY
 

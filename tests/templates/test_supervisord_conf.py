@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from celeryhost import locate
-from celeryhost.rendering import render
+from celeryhost.controller.rendering import render
+from celeryhost.supervisor import locate
 from supervisor.options import ServerOptions
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 import json
 
-from celeryhost import apps, conffile
-from celeryhost.rendering import render
+from celeryhost import apps
+from celeryhost.controller.rendering import render
+from celeryhost.supervisor import conffile
 from supervisor.options import ServerOptions
 
 BROKER = "redis://:p%25ss%22w@localhost:6379/0"

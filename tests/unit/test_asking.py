@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from celeryhost.controller.asking import _secrets
 from celeryhost.states import celery_app
-from celeryhost.states.asking import _secrets
 
 
 def test_names_that_stand_elsewhere_too_are_no_secrets():

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from celeryhost import apps, inventory, remote, resp, rpc
+from celeryhost import apps
+from celeryhost.celery import resp
+from celeryhost.celery.remote_control import Mailbox
 from celeryhost.errors import USAGE, Failure
-from celeryhost.locate import Server
+from celeryhost.hosts import inventory, remote
 from celeryhost.plain import plain, plain_lines
-from celeryhost.watchdog_redis import Mailbox
+from celeryhost.supervisor import rpc
+from celeryhost.supervisor.locate import Server
 
 LIMIT = 0.5  # seconds
 LATE = 20 * LIMIT  # that even a busy machine does not take

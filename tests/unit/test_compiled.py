@@ -8,7 +8,7 @@ import sys
 
 import jinja2
 import pytest
-from celeryhost.compiled import kept
+from celeryhost.controller.compiled import kept
 
 HELLO = "hello {{ name }}{% if name %}!{% endif %}\n"
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 from celery import Celery
 from celery.schedules import crontab
-from celeryhost import doctor, doctor_script
-from celeryhost.checks import OK, WARN, programs, redis
+from celeryhost.checks import OK, WARN, doctor, programs, redis
 from celeryhost.checks.project import removed_imports
+from celeryhost.scripts import doctor as doctor_script
 
 DOCS = Path(__file__).parents[2] / "docs"
 

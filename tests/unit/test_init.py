@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from celeryhost import init
 from celeryhost.errors import UNKNOWN, USAGE, Failure
+from celeryhost.project import init
 
 MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
 CELERY = "from celery import Celery\n" + MANAGE + '{} = Celery("x")\n'

@@ -6,9 +6,9 @@ import os
 import stat
 
 import pytest
-from celeryhost import inventory
 from celeryhost.errors import FAILED, UNKNOWN, USAGE, Failure
-from celeryhost.inventory import Inventory, load, select, targets
+from celeryhost.hosts import inventory
+from celeryhost.hosts.inventory import Inventory, load, select, targets
 
 FLEET = Inventory(
     {name: {} for name in ("board", "web1", "web2", "web3", "fe80::1", "db.example.org")},

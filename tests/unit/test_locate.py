@@ -1,8 +1,8 @@
 """Finding supervisord as supervisorctl does: compared with Supervisor's own parser where it has a say."""
 
 import pytest
-from celeryhost import locate
 from celeryhost.errors import DOWN, USAGE, Failure
+from celeryhost.supervisor import locate
 from supervisor.options import ClientOptions
 
 

@@ -9,8 +9,8 @@ import time
 from datetime import datetime
 
 import pytest
-from celeryhost import logs_file
-from celeryhost.logs_file import LogFile, rotated
+from celeryhost.logs import file as logs_file
+from celeryhost.logs.file import LogFile, rotated
 
 START = datetime(2026, 11, 22, 14).timestamp()
 

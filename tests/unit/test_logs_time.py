@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 import pytest
 from celeryhost.errors import USAGE, Failure
-from celeryhost.logs_time import moment, stamp, zone_shift
+from celeryhost.logs.times import moment, stamp, zone_shift
 
 UTC = datetime(2026, 11, 22, 14, 0, 1, tzinfo=timezone.utc).timestamp()
 LOCAL = datetime(2026, 11, 22, 14, 0, 1).timestamp()

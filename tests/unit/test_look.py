@@ -47,7 +47,7 @@ def test_the_same_package_answers_for_its_own_python_and_changes_nothing(install
 
 @pytest.mark.parametrize("change", ["edited", "added", "removed", "writable"])
 def test_another_package_leaves_the_answer_to_ansible(installed, change):
-    module = installed.folder / "logs.py"
+    module = installed.folder / "logs" / "reader.py"
     if change == "removed":
         module.unlink()
     elif change == "writable":

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from celeryhost.conffile import explain, hide, secrets
 from celeryhost.masking import hide_passwords
+from celeryhost.supervisor.conffile import explain, hide, secrets
 from supervisor.options import ServerOptions
 
 GOOD = """[program:shop]

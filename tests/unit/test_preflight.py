@@ -6,7 +6,8 @@ import getpass
 import os
 
 import pytest
-from celeryhost import apps, preflight
+from celeryhost import apps
+from celeryhost.project import preflight
 
 
 @pytest.fixture

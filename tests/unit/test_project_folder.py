@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from celeryhost.app_states import source_files as files
+from celeryhost.controller.app_states import source_files as files
 
 
 def test_files_links_and_modes(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-from celeryhost import apps, redis_places, redis_script
+from celeryhost import apps
 from celeryhost.errors import Failure
+from celeryhost.project import redis_places
+from celeryhost.scripts import redis as redis_script
 
 URL = "redis://:p%2Fw@127.0.0.1:6379/0"
 ELSEWHERE = "redis://:p%2Fw@192.0.2.10:6379/0"

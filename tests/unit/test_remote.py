@@ -10,8 +10,8 @@ import sys
 
 import pytest
 from celeryhost.errors import USAGE, Failure
-from celeryhost.inventory import Host
-from celeryhost.remote import AS_ROOT, command, plain_ssh, ssh
+from celeryhost.hosts.inventory import Host
+from celeryhost.hosts.remote import AS_ROOT, command, plain_ssh, ssh
 
 OURS = ["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
 OURS += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3"]

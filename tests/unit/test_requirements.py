@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from celeryhost import requirements
-from celeryhost.requirements import Unfit, declared, fits
+from celeryhost.scripts import requirements
+from celeryhost.scripts.requirements import Unfit, declared, fits
 
 PYPROJECT = '[project]\nname = "x"\nrequires-python = ">=3.12"\ndependencies = ["django"]\n'
 

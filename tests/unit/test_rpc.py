@@ -3,8 +3,8 @@
 import xmlrpc.client
 
 import pytest
-from celeryhost import rpc
 from celeryhost.errors import DOWN, Failure
+from celeryhost.supervisor import rpc
 
 VALUES = [
     "",

@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from celery import Celery
 from celery.schedules import crontab
-from celeryhost import schedule_docs, schedule_script, schedules
 from celeryhost.errors import USAGE, Failure
-from celeryhost.schedule_words import ALL, describe
+from celeryhost.schedule import docs as schedule_docs
+from celeryhost.schedule import schedules
+from celeryhost.schedule.words import ALL, describe
+from celeryhost.scripts import schedule as schedule_script
 
 YEAR = 2028  # with a 29 February
 ZONES = ("Asia/Seoul", "Europe/Berlin")
@@ -585,4 +587,4 @@ def test_missed_runs_are_those_while_beat_was_away():
 
 def test_the_page_is_what_the_code_says():
     text = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text()
-    assert text == schedule_docs.page(), "run: python -m celeryhost.schedule_docs > docs/schedules.md"
+    assert text == schedule_docs.page(), "run: python -m celeryhost.schedule.docs > docs/schedules.md"

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 from celeryhost import apps
+from celeryhost.celery.remote_control import Keys
 from celeryhost.errors import Failure
-from celeryhost.watchdog import HOUR, Broker, Program, Rules, Sight, Watch
-from celeryhost.watchdog_redis import Keys
+from celeryhost.watchdog.decisions import HOUR, Broker, Program, Rules, Sight, Watch
 
 URL = "redis://:secret@localhost:6379/0"
 RULES = Rules()

@@ -8,9 +8,11 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from .. import celery_command, logs_time, others
-from ..active import broker
-from ..celery_command import option
+from .. import others
+from ..celery import command_line
+from ..celery.active import broker
+from ..celery.command_line import option
+from ..logs import times
 from . import Skip, fail, ok, skip, warn
 from .host import App, Host, Part, log_of, processes
 from .messages import section
@@ -63,8 +65,8 @@ def running(part: Part, known: dict[int, list[str]], url: str | None = None) -> 
     url = url or part.program.environment.get("CELERY_BROKER_URL")
     found = []
     for pid, words in known.items():
-        command = celery_command.of_process(words)
-        if command is None or not celery_command.is_beat(command) or option(command.words, "-A", "--app") != app:
+        command = command_line.of_process(words)
+        if command is None or not command_line.is_beat(command) or option(command.words, "-A", "--app") != app:
             continue
         if known.get(_parent(pid)) != words and _is_same(pid, command, part, url):
             found.append(pid)
@@ -163,11 +165,11 @@ def sent(part: Part) -> dict:
         except OSError:
             return {"sent": {}, "since": None}
         made = state.st_mtime  # of a file just rotated, which has no line yet
-        shift = logs_time.zone_shift(lines[-1], made) if lines else 0
+        shift = times.zone_shift(lines[-1], made) if lines else 0
         for line in lines:
-            if (due := DUE.search(line)) and (moment := logs_time.stamp(line, shift)):
+            if (due := DUE.search(line)) and (moment := times.stamp(line, shift)):
                 found[os.fsdecode(due[1])] = moment
-        told = next((moment for line in lines if (moment := logs_time.stamp(line, shift))), None)
+        told = next((moment for line in lines if (moment := times.stamp(line, shift))), None)
         since = max(filter(None, (started, told or made)), default=None)
     return {"sent": found, "since": since}
 

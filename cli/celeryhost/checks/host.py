@@ -8,13 +8,18 @@ from collections import namedtuple
 from contextlib import suppress
 from shlex import split
 
-from .. import celery_command, conffile, doctor_script, locate, mysql_script, redis_script, task_script, tasks
-from ..celery_command import option
+from ..celery import command_line, tasks
+from ..celery.command_line import option
 from ..errors import DENIED, UNKNOWN, Failure
-from ..programs import is_stream, near
-from ..rpc import Supervisor
-from ..status import look
-from ..watchdog import LONGEST_SLEEP
+from ..scripts import doctor as doctor_script
+from ..scripts import mysql as mysql_script
+from ..scripts import redis as redis_script
+from ..scripts import task as task_script
+from ..supervisor import conffile, locate
+from ..supervisor.programs import is_stream, near
+from ..supervisor.rpc import Supervisor
+from ..supervisor.status import look
+from ..watchdog.decisions import LONGEST_SLEEP
 from . import ROOT, Skip
 from .redis import Redis
 
@@ -74,7 +79,7 @@ class App:
 
     @fact
     def answer(self) -> dict:
-        """What doctor_script.py answers, also its `error`; raises Failure where it cannot run."""
+        """What scripts/doctor.py answers, also its `error`; raises Failure where it cannot run."""
         part = self.parts[0]
         given = {setting: option(part.words, short, long) for short, long, setting in INSTEAD}
         request = {
@@ -158,10 +163,10 @@ class Host:
         rows = {row.name: row for row in self.rows}
         parts: dict[str, list[Part]] = {}
         for program in self.programs.values():
-            command = celery_command.read(program.command)
+            command = command_line.read(program.command)
             if command:
                 name, group = program.name, program.group
-                read = tasks.read_command(program, celery_command.NAMES)
+                read = tasks.read_command(program, command_line.NAMES)
                 app = name.partition("-worker")[0] if command.name == "worker" else name.removesuffix("-beat")
                 row = next((rows[shown] for shown in program.logs if shown in rows), None)
                 shown = group if group == name else next(iter(program.logs))  # as a person names it to celeryhost

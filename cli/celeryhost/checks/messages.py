@@ -27,7 +27,7 @@ WITH_VISIBILITY = ("redis", "rediss", "sqs")
 
 
 def section(app: App, name: str) -> dict:
-    """A section of doctor_script.py's answer; raises Skip where its question could not be asked."""
+    """A section of scripts/doctor.py's answer; raises Skip where its question could not be asked."""
     found = app.probe[name]
     if "error" in found:
         raise Skip(found["error"])

@@ -7,8 +7,9 @@ import stat
 from glob import glob
 from shlex import split
 
-from .. import account, tasks
-from ..celery_command import option
+from .. import account
+from ..celery import tasks
+from ..celery.command_line import option
 from ..errors import Failure
 from . import ROOT, Skip, fail, ok, warn
 from .host import App, Host, log_of

@@ -7,9 +7,12 @@ import json
 import os
 from urllib.parse import urlsplit
 
-from .. import masking, mysql_script, others, redis_places, resp
+from .. import masking, others
+from ..celery import resp
 from ..errors import DENIED, Failure
-from ..preflight import sources
+from ..project import redis_places
+from ..project.preflight import sources
+from ..scripts import mysql as mysql_script
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import App, Host, modules
 from .messages import section
@@ -236,7 +239,7 @@ def _is_locked(place: dict) -> bool:
 
 
 def mysql(host: Host, app: App):
-    """Before `migrate` finds out; see mysql_script.py."""
+    """Before `migrate` finds out; see scripts/mysql.py."""
     found = section(app, "mysql")["too_long"]
     if found:
         yield fail(app.name, mysql_script.SYMPTOM, mysql_script.cause(found), f"{found['fix']}, then migrate")

@@ -10,7 +10,7 @@ import re
 import socket
 from urllib.parse import unquote, urlsplit
 
-from .. import resp
+from ..celery import resp
 from . import Skip, fail, ok, warn
 
 MB = 1 << 20

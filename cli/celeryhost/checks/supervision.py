@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 
-from .. import conffile
 from ..errors import DENIED, DOWN, USAGE, Failure
-from ..loops import loops
-from ..programs import processes as processes_of
-from ..programs import tail
-from ..status import reread
+from ..supervisor import conffile
+from ..supervisor.loops import loops
+from ..supervisor.programs import processes as processes_of
+from ..supervisor.programs import tail
+from ..supervisor.status import reread
 from . import ROOT, Skip, fail, ok, skip, warn
 from .host import Host, processes
 

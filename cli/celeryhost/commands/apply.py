@@ -7,13 +7,13 @@ import sys
 
 import click
 
-from .. import apply as engine
-from .. import lifecycle, locate
 from ..errors import INTERRUPTED, Failure
 from ..hangup import unbroken
+from ..hosts.remote import is_remote
 from ..plain import plain
-from ..remote import is_remote
-from ..rpc import Supervisor
+from ..supervisor import apply as engine
+from ..supervisor import lifecycle, locate
+from ..supervisor.rpc import Supervisor
 from . import complete
 from .control import SPOKEN, Printer
 from .hosts import each

@@ -12,7 +12,7 @@ ANSWER_SECONDS = 2  # nobody waits longer for a Tab
 
 def programs(ctx, _, incomplete: str) -> list[str]:
     """Programs, groups and apps of the supervisord, or of the hosts, that the line so far means."""
-    from ..programs import apps
+    from ..supervisor.programs import apps
 
     known = _known(ctx)
     words = {word for process in known for word in (process.name, process.group)} | apps(known)
@@ -23,14 +23,14 @@ def programs(ctx, _, incomplete: str) -> list[str]:
 
 def apps(ctx, _, incomplete: str) -> list[str]:
     """Apps of the supervisord, or of the hosts, that the line so far means."""
-    from ..programs import apps
+    from ..supervisor.programs import apps
 
     return sorted(word for word in apps(_known(ctx)) if word.startswith(incomplete))
 
 
 def hosts(ctx, _, incomplete: str) -> list[str]:
     """Hosts and groups of the inventory, also as the last part of a pattern."""
-    from ..inventory import default_sources, load
+    from ..hosts.inventory import default_sources, load
 
     inventory = ctx.find_root().params.get("inventory")
     start = max(map(incomplete.rfind, ",:!&")) + 1
@@ -43,7 +43,7 @@ def hosts(ctx, _, incomplete: str) -> list[str]:
 
 
 def _known(ctx) -> list:
-    from ..remote import is_remote
+    from ..hosts.remote import is_remote
 
     given = ctx.find_root().params
     target = Target(*map(given.get, Target._fields))
@@ -54,9 +54,9 @@ def _known(ctx) -> list:
 
 
 def _here(target):
-    from .. import locate
-    from ..programs import processes
-    from ..rpc import Supervisor
+    from ..supervisor import locate
+    from ..supervisor.programs import processes
+    from ..supervisor.rpc import Supervisor
 
     return processes(Supervisor(locate.find(target.config, target.url, target.user), ANSWER_SECONDS))
 
@@ -64,7 +64,7 @@ def _here(target):
 def _on_hosts(target):
     from types import SimpleNamespace
 
-    from ..remote import DATA, fan_out
+    from ..hosts.remote import DATA, fan_out
 
     for _, kind, value in fan_out(target, ["status"], timeout=ANSWER_SECONDS):
         if kind == DATA:

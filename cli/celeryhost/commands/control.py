@@ -9,13 +9,13 @@ from shlex import join
 
 import click
 
-from .. import lifecycle, locate, programs
 from ..errors import FAILED, INTERRUPTED, OK, Failure
 from ..hangup import unbroken
-from ..inventory import targets
+from ..hosts.inventory import targets
+from ..hosts.remote import AT_ONCE, is_remote
 from ..plain import plain
-from ..remote import AT_ONCE, is_remote
-from ..rpc import Supervisor
+from ..supervisor import lifecycle, locate, programs
+from ..supervisor.rpc import Supervisor
 from . import complete
 from .hosts import each
 from .terminal import coloured, confirm, cut, paint, width

@@ -8,9 +8,9 @@ import sys
 
 import click
 
-from .. import dev as core
-from .. import init
 from ..errors import OK, USAGE, Failure
+from ..project import dev as core
+from ..project import init
 from .logs import Printer
 
 

@@ -9,9 +9,9 @@ from collections import Counter
 import click
 
 from .. import checks, errors
-from .. import doctor as core
+from ..checks import doctor as core
+from ..hosts.remote import MAYBE, is_remote
 from ..plain import plain
-from ..remote import MAYBE, is_remote
 from . import complete
 from .hosts import each
 from .terminal import coloured, paint

@@ -7,8 +7,8 @@ import sys
 from contextlib import closing
 
 from .. import errors
+from ..hosts.remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
 from ..plain import plain
-from ..remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
 
 UPDATE = "provision it with this celeryhost"
 

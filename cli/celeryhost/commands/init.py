@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from .. import init as core
 from ..errors import OK, USAGE, Failure
 from ..plain import plain
+from ..project import init as core
 
 
 @click.command()

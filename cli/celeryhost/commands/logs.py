@@ -12,11 +12,11 @@ from heapq import merge
 import click
 
 from .. import errors
-from .. import logs as core
 from ..hangup import end_with_reader
-from ..logs_time import moment
+from ..hosts.remote import is_remote
+from ..logs import reader as core
+from ..logs.times import moment
 from ..plain import plain
-from ..remote import is_remote
 from . import complete
 from .hosts import each
 from .terminal import coloured, columns_of, pad, paint

@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from .. import app_commands as core
 from ..errors import FAILED, OK, UNREACHABLE, Failure, worst
-from ..inventory import targets
+from ..hosts.inventory import targets
+from ..hosts.remote import attended, is_remote, plain_ssh
 from ..plain import plain
-from ..remote import attended, is_remote, plain_ssh
+from ..project import manage as core
 from .complete import apps
 from .hosts import each
 

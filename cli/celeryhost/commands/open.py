@@ -8,11 +8,11 @@ import sys
 
 import click
 
-from .. import pages
 from ..errors import FAILED, OK, UNREACHABLE, USAGE, Failure
-from ..inventory import targets
+from ..hosts import pages
+from ..hosts.inventory import targets
+from ..hosts.remote import is_remote
 from ..plain import plain
-from ..remote import is_remote
 from .hosts import each
 
 VERSION = 1  # of the JSON, docs/json.md

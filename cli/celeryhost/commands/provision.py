@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from .. import provision as core
+from ..controller import provision as core
 from ..errors import USAGE, Failure
 
 

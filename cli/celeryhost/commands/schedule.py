@@ -9,11 +9,12 @@ from unicodedata import east_asian_width
 
 import click
 
-from .. import schedules, tasks
+from ..celery import tasks
 from ..errors import OK
+from ..hosts.remote import is_remote
 from ..plain import plain, plain_lines
-from ..remote import is_remote
-from ..schedule_words import LANGUAGES
+from ..schedule import schedules
+from ..schedule.words import LANGUAGES
 from .hosts import merged
 from .terminal import coloured, cut, paint, width
 

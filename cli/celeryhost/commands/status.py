@@ -7,11 +7,11 @@ import time
 
 import click
 
-from .. import locate
+from ..hosts.remote import is_remote
 from ..plain import plain
-from ..remote import is_remote
-from ..rpc import Supervisor
-from ..status import Row, look
+from ..supervisor import locate
+from ..supervisor.rpc import Supervisor
+from ..supervisor.status import Row, look
 from . import complete, status_view
 from .hosts import each
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 
-from .. import locate
 from ..errors import NOT_RUNNING, OK, STARTING, worst
 from ..plain import plain
-from ..programs import DEAD
-from ..rpc import Supervisor
-from ..status import Report, Row, look
+from ..supervisor import locate
+from ..supervisor.programs import DEAD
+from ..supervisor.rpc import Supervisor
+from ..supervisor.status import Report, Row, look
 from .terminal import coloured, columns_of, cut, pad, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md

@@ -10,10 +10,10 @@ import click
 
 from ..errors import FAILED, OK, USAGE, Failure
 from ..hangup import end_with_reader
-from ..live import samples
-from ..live_feed import Feed
+from ..hosts.remote import MAYBE, is_remote
 from ..plain import plain
-from ..remote import MAYBE, is_remote
+from ..top.feed import Feed
+from ..top.samples import samples
 from . import complete
 from .hosts import each
 from .status import Seconds

@@ -8,9 +8,9 @@ from collections import namedtuple
 
 from rich.text import Text
 
-from ..live_state import App, Item, State, waiting
-from ..logs import COLOUR
+from ..logs.reader import COLOUR
 from ..plain import plain
+from ..top.state import App, Item, State, waiting
 from .logs import LEVELS
 from .status_view import STATES, duration, remark, size
 from .terminal import cut
@@ -30,7 +30,7 @@ View = namedtuple(
     "chosen sort filter typing said question bars now",
     defaults=(None, "name", "", False, "", "", BARS, None),
 )
-View.__doc__ = """How a person looks at it: the (host, program) chosen, one of live_state.SORTS, the filter, whether it
+View.__doc__ = """How a person looks at it: the (host, program) chosen, one of top.state.SORTS, the filter, whether it
 is being typed, a line to read, a question to answer, the characters of graphs, low to high, the time (None: now)."""
 
 

@@ -19,9 +19,9 @@ from textual.widget import Widget
 from textual.widgets import Log, Static
 
 from ..errors import OK
-from ..live_feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
-from ..live_state import SORTS, State
 from ..plain import plain
+from ..top.feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
+from ..top.state import SORTS, State
 from .top_draw import BARS, LEAST, View, bare, key, screen
 from .top_table import fit
 
@@ -155,7 +155,7 @@ class Top(App):
             self.draw()
 
     def take(self, kind: str, host: str, value) -> None:
-        """One of the kinds of live_feed."""
+        """One of the kinds of top.feed."""
         if kind == SAMPLE:
             self.state.take(host, value)
         elif kind == GONE:

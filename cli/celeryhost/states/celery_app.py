@@ -8,12 +8,13 @@ import re
 import shlex
 import time
 
-from .. import redis_places, redis_script
 from ..account import error as cause
 from ..account import inherited, last_line, named, run
 from ..apps import WORKER_SETTINGS
 from ..errors import Failure
-from ..preflight import not_installed
+from ..project import redis_places
+from ..project.preflight import not_installed
+from ..scripts import redis as redis_script
 from . import evidence
 from .install_files import read
 from .project_migrations import SECONDS, pending_of
@@ -214,7 +215,7 @@ def _fix(app, output):
 
 
 def _located(found):
-    """The places of redis_script.py, each with what this machine makes of its host."""
+    """The places of scripts/redis.py, each with what this machine makes of its host."""
     backend, places = found["backend"], list(map(redis_places.located, found["settings"]))
     return redis_places.packed({"backend": backend and redis_places.located(backend), "settings": places})
 

@@ -10,7 +10,7 @@ import subprocess
 
 from .. import account
 from ..errors import Failure
-from ..git_key import FIX, lent, without_secret
+from ..project.git_key import FIX, lent, without_secret
 from .project_git import ENVIRONMENT, cause
 
 ARGUMENTS = {

@@ -11,9 +11,9 @@ import re
 import shutil
 import subprocess
 
-from .. import requirements
 from ..account import run
 from ..errors import Failure
+from ..scripts import requirements
 
 UV = "/usr/local/lib/celeryhost-uv"
 UV_REQUIREMENT = "uv>=0.13,<0.14"

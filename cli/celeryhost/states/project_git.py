@@ -6,7 +6,7 @@ import os
 
 from ..account import last_line, run
 from ..errors import Failure
-from ..git_key import lent, without_secret
+from ..project.git_key import lent, without_secret
 from .changing import changing, is_halfway
 
 ARGUMENTS = {

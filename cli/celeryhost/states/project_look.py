@@ -8,7 +8,7 @@ import os
 import pwd
 
 from ..errors import Failure
-from ..preflight import app_problems
+from ..project.preflight import app_problems
 from . import project_virtualenv
 
 ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "required": True, "no_log": False}}

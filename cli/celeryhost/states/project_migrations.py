@@ -6,9 +6,9 @@ import json
 import os
 import re
 
-from .. import mysql_script
 from ..account import error, run
 from ..errors import Failure
+from ..scripts import mysql as mysql_script
 
 SECONDS = 300  # that a project may take to load, on a small board too
 ARGUMENTS = {

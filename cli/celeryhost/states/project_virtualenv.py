@@ -13,11 +13,11 @@ import os
 import pwd
 import re
 
-from .. import requirements
 from ..account import converse, named, run
 from ..account import error as cause
 from ..errors import Failure
-from ..git_key import lent
+from ..project.git_key import lent
+from ..scripts import requirements
 from . import installer
 from .environment import Place, stamp
 from .installer import Broken

@@ -7,9 +7,10 @@ import os
 import time
 from types import SimpleNamespace
 
-from .. import cache, locate, others, programs
+from .. import cache, others
 from ..errors import UNPROVEN, Failure
-from ..rpc import Supervisor
+from ..supervisor import locate, programs
+from ..supervisor.rpc import Supervisor
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},

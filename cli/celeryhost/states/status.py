@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .. import locate
 from ..commands import status_view
-from ..rpc import Supervisor
-from ..status import look
+from ..supervisor import locate
+from ..supervisor.rpc import Supervisor
+from ..supervisor.status import look
 
 ARGUMENTS = {"config": {"type": "path", "required": True}}
 

@@ -10,12 +10,12 @@ import signal
 import tempfile
 import time
 
-from .. import apply as engine
-from .. import conffile, lifecycle, locate, programs
 from ..errors import DOWN, OK, UNPROVEN, USAGE, Failure
 from ..hangup import unbroken
-from ..loops import loops
-from ..rpc import Supervisor
+from ..supervisor import apply as engine
+from ..supervisor import conffile, lifecycle, locate, programs
+from ..supervisor.loops import loops
+from ..supervisor.rpc import Supervisor
 from . import proven
 
 FILE = {

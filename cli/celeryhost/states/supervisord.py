@@ -11,9 +11,10 @@ import re
 import subprocess
 import time
 
-from .. import celery_command, locate
+from ..celery import command_line
 from ..errors import Failure
-from ..rpc import Fault, Supervisor
+from ..supervisor import locate
+from ..supervisor.rpc import Fault, Supervisor
 
 ARGUMENTS = {
     "config": {"type": "path", "required": True},
@@ -81,9 +82,9 @@ def look(params):
     if os.path.exists(socket):  # made anew at each start
         found["stale"] = os.stat(config).st_mtime_ns > os.stat(socket).st_mtime_ns
     own = own_programs(programs)
-    commands = {group: celery_command.read(each.get("command", "")) for (group, _), each in configs.items()}
+    commands = {group: command_line.read(each.get("command", "")) for (group, _), each in configs.items()}
     beats = sorted(
-        group for group, read in commands.items() if read and celery_command.is_beat(read) and group not in own
+        group for group, read in commands.items() if read and command_line.is_beat(read) and group not in own
     )
     found.update(running=True, foreign=sorted(running - own), beats=beats)
     return found, supervisor

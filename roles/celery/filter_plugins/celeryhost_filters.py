@@ -14,7 +14,8 @@ from ansible.errors import AnsibleFilterError
 # The package lies beside roles/, in a checkout as in the installed wheel.
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-from celeryhost import app_states, apps
+from celeryhost import apps
+from celeryhost.controller import app_states
 from celeryhost.errors import Failure
 
 

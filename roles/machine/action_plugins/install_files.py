@@ -9,7 +9,7 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-from celeryhost.states.asking import bring
+from celeryhost.controller.asking import bring
 
 
 class ActionModule(ActionBase):

@@ -14,8 +14,8 @@ from ansible.utils.unsafe_proxy import wrap_var
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
 from celeryhost import cache
-from celeryhost.compiled import kept
-from celeryhost.states.asking import ask
+from celeryhost.controller.asking import ask
+from celeryhost.controller.compiled import kept
 
 # What of Ansible has a say in the code that Jinja makes.
 CODING = (release, str(getattr(constants, "ALLOW_EMBEDDED_TEMPLATES", "")))

@@ -6,8 +6,8 @@ from __future__ import annotations
 import copy
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.celeryhost import conffile
 from ansible.module_utils.celeryhost.states import serve, supervisor_programs
+from ansible.module_utils.celeryhost.supervisor import conffile
 
 DOCUMENTATION = r"""
 module: supervisor_programs

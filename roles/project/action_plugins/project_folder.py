@@ -12,8 +12,8 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "cli"))
 
-from celeryhost.app_states import source_files
-from celeryhost.states.asking import bring
+from celeryhost.controller.app_states import source_files
+from celeryhost.controller.asking import bring
 
 
 class ActionModule(ActionBase):

@@ -1,0 +1,86 @@
+"""A Celery worker or beat as its command, its environment and its log tell of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from . import command_line
+from .active import broker, transport
+from .command_line import option
+
+WINDOW = 60  # seconds in which tasks are counted
+# https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
+DEFAULT_LEVEL = "WARNING"
+TELLING_DONE = ("DEBUG", "INFO")
+TELLING_FAILED = ("DEBUG", "INFO", "WARNING", "ERROR")
+# celery/app/trace.py, celery/worker/request.py, celery/beat.py; 5.2 to 5.6
+ENDED = re.compile(r"\bTask (?:\S+\[\S+\] (?:(succeeded) in|raised|INTERNAL ERROR)|handler raised error:) ")
+SENDING = re.compile(r"\bScheduler: Sending due task (.+) \(\S+\)$")
+
+
+def part(row, command: str, before: Part | None) -> Part | None:
+    """The Part that a program (a status.Row) is, None when it is neither worker nor beat.
+
+    `before` is what it was at the last look; what was counted then counts on.
+    """
+    read = command_line.read(command)
+    if read is None:
+        return None
+    # Several programs may be in one [group:], and several processes of one program are a group.
+    name = row.process if f"-{read.name}" in (row.process or "") else row.group
+    made = Part(row.name, name.partition(f"-{read.name}")[0], row.pid, read)
+    if before:
+        made.done, made.failed, made.sent, made.is_logged = before.done, before.failed, before.sent, before.is_logged
+    return made
+
+
+class Part:
+    """A worker, a beat, or a worker that is beat too (`-B`)."""
+
+    def __init__(self, program: str, app: str, pid: int | None, command: command_line.Command):
+        words = command.words
+        self.program, self.app, self.pid, self.words = program, app, pid, words
+        self.is_worker = command.name == "worker"
+        self.is_beat = command_line.is_beat(command)
+        self.queues = (option(words, "-Q", "--queues") or "celery").split(",")
+        level = option(words, "-l", "--loglevel").upper() or DEFAULT_LEVEL
+        self.tells_done, self.tells_failed = level in TELLING_DONE, level in TELLING_FAILED
+        self.is_logged = False  # its log is there and may be read
+        self.done: Counter[int] = Counter()  # second: how many
+        self.failed: Counter[int] = Counter()
+        self.sent: dict[str, float] = {}  # entry of the schedule: when beat sent it last
+
+    def note(self, line) -> None:
+        """Take in a line (logs.Line) of its log."""
+        text = line.text.rstrip()
+        if self.is_beat and (found := SENDING.search(text)):
+            self.sent[found[1]] = line.time
+        if self.is_worker and (found := ENDED.search(text)):
+            (self.done if found[1] else self.failed)[int(line.time)] += 1
+
+    def broker(self) -> str | None:
+        """Its broker's address, as active.broker."""
+        return broker(self.words, self.pid)
+
+    def transport(self) -> str:
+        """How its broker's keys are named, as active.transport."""
+        return transport(self.pid)
+
+
+def count(workers: list[Part], now: float) -> tuple[int | None, int | None]:
+    """How many tasks the workers have done, and failed, in the last WINDOW seconds; None where the logs do not tell.
+
+    Of a log that is longer than top.samples.PAST lines a minute, the first minute of looking tells too few.
+    """
+    totals = []
+    for name, tells in (("done", "tells_done"), ("failed", "tells_failed")):
+        total = 0
+        for worker in workers:
+            counts = getattr(worker, name)
+            for second in [second for second in counts if second <= now - WINDOW]:
+                del counts[second]
+            total += sum(counts.values())
+        known = workers and all(worker.is_logged and getattr(worker, tells) for worker in workers)
+        totals.append(total if known else None)
+    return totals[0], totals[1]

@@ -1,0 +1,1 @@
+"""What stays with Ansible on the controller; no host needs it."""

@@ -1,0 +1,62 @@
+"""The controller's half: a host that has the same celeryhost is asked and mended by that, else by modules.
+
+It spares bringing a module over, unpacking and compiling it. Action plugins call it; `action` is Ansible's ActionBase.
+"""
+
+from __future__ import annotations
+
+import json
+
+from .. import paths
+from ..states import look
+
+PACKAGE = look.digest(paths.PACKAGE)
+COMMAND = (
+    '/usr/bin/python3 -IS -c \'import sys; sys.path.insert(0, "/usr/local/lib/celeryhost"); '
+    "from celeryhost.states import look; look.main()'"
+)
+# Of an app's environment: what is written elsewhere, too, and would be struck out of every message.
+OPEN = ("DJANGO_SETTINGS_MODULE", "DJANGO_CONFIGURATION", "PYTHONPATH", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER")
+
+
+def ask(action, **asked) -> dict:
+    """What look.main on the host says; nothing where there is another package, or where a command gets no input."""
+    # Passwords are in questions and answers, and with -vvv a connection shows what it carries.
+    action._play_context.no_log = action._connection._play_context.no_log = True
+    if not action._is_pipelining_enabled("new"):
+        return {}
+    command = f"{action._compute_environment_string()} {COMMAND}".strip()
+    done = action._low_level_execute_command(command, in_data=json.dumps(asked | {"package": PACKAGE}).encode())
+    try:
+        return json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
+    except (ValueError, IndexError):
+        return {}
+
+
+def bring(action, state: str, arguments: dict, task_vars) -> dict:
+    """What Ansible's module `state` returns."""
+    from ansible.module_utils.common.parameters import remove_values
+
+    seconds = action._task.async_val
+    found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
+    if found:
+        return remove_values(found, _secrets(look.STATES[state], arguments))
+    return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=seconds)
+
+
+def _secrets(state, arguments) -> set[str]:
+    """What of the arguments appears in no output."""
+    if hasattr(state, "veiled"):
+        return state.veiled(arguments)
+    hidden = [arguments.get(key) for key, argument in state.ARGUMENTS.items() if argument.get("no_log")]
+    known = {part.get(name) for part in hidden if isinstance(part, dict) for name in OPEN}
+    return {text for part in hidden for text in _texts(part)} - known
+
+
+def _texts(value):
+    """Each text in a value of lists and dicts that is long enough for a secret: a 1 would be struck out everywhere."""
+    if isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
+    elif isinstance(value, str) and len(value.strip()) > 3:
+        yield value.strip()

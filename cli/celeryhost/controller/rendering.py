@@ -1,0 +1,23 @@
+"""The files under templates/, rendered without Ansible and alike: `dev` and the tests use this.
+
+Ansible's `template` lookup sets trim_blocks, and a template may use only Jinja2's own filters and those of `apps`.
+"""
+
+from __future__ import annotations
+
+from ..apps import FILTERS
+
+
+def render(folder: str, name: str, **variables) -> str:
+    """The text of template `name` in `folder`; an undefined variable raises jinja2.UndefinedError."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters.update(FILTERS)
+    return environment.get_template(name).render(**variables)

@@ -1,0 +1,1 @@
+"""Log files: their lines by time, through rotation, of many programs at once."""

@@ -1,0 +1,1 @@
+"""A Django project on disk: read without importing it, described, tried out, fetched with its key."""

@@ -1,0 +1,1 @@
+"""What `celeryhost top` shows: samples of each host, and what is made of them."""
