@@ -37,7 +37,7 @@ class Module(Installer):
             arguments["content"] = CONTENT
         arguments = {name: value for name, value in (arguments | more).items() if value is not None}
         tasks = [
-            {"supervisor_programs": arguments, "register": "result", "ignore_errors": True},
+            {"celeryhost.celeryhost.supervisor_programs": arguments, "register": "result", "ignore_errors": True},
             {"copy": RESULT, "check_mode": False, "diff": False, "no_log": True},
         ]
         play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
@@ -48,7 +48,6 @@ class Module(Installer):
             env=os.environ
             | {
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-                "ANSIBLE_LIBRARY": str(ROOT / "roles/machine/library"),
                 "ANSIBLE_STDOUT_CALLBACK": "default",
                 "ANSIBLE_NOCOLOR": "true",
             },

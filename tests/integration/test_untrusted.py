@@ -18,9 +18,9 @@ PLAY = """
 - hosts: all
   gather_facts: false
   vars:
-    __apps: "{{ celery_apps | celeryhost_apps }}"
+    __apps: "{{ celery_apps | celeryhost.celeryhost.apps }}"
     __derived: "{{ [__said.answer] + __apps | map(attribute='version') }}"
-    __places: "{{ __apps | celeryhost_code_places({__apps[0].name: __said.answer}) }}"
+    __places: "{{ __apps | celeryhost.celeryhost.code_places({__apps[0].name: __said.answer}) }}"
   tasks:
     - ansible.builtin.command: {argv: [printf, '{"answer": "%s"}', "{% raw %}EVIL{% endraw %}"]}
       register: __printed
@@ -62,10 +62,9 @@ def test_a_project_runs_nothing_on_the_controller(mine, tmp_path):
     told = tmp_path / "told.json"
     command = [os.environ.get("ANSIBLE_PLAYBOOK", Path(sys.executable).with_name("ansible-playbook"))]
     command += ["-i", inventory, tmp_path / "play.yml", "-e", f"told={told}"]
-    filters = ROOT / "roles" / "celery" / "filter_plugins"
     done = subprocess.run(
         command,
-        env=os.environ | {"ANSIBLE_FILTER_PLUGINS": str(filters), "ANSIBLE_NOCOLOR": "1"},
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         timeout=120,

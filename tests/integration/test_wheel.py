@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+PLACE = "celeryhost/_ansible/ansible_collections/celeryhost/celeryhost"
 SECONDS = 300  # for an installation
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*cache", "*.egg-info", "tests")
 
@@ -53,18 +54,14 @@ def run(*command, **options) -> subprocess.CompletedProcess:
 def test_it_holds_the_tree_and_nothing_of_the_person(wheel, root):
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if "/_ansible/" in name}
-    folders = ("playbooks", "roles", "plugins", "templates", "inventory/local", "inventory/example", "examples")
-    listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=True)
-    tracked = {str(file.relative_to(root)) for path in listed.stdout.splitlines() for file in _files(root / path)}
-    assert {f"celeryhost/_ansible/{path}" for path in tracked} <= held
-    assert "celeryhost/_ansible/ansible.cfg" in held
-    assert "celeryhost/_ansible/cli/celeryhost/apps.py" in held
+    places = ("playbooks", "roles", "plugins", "templates", "inventory/local", "inventory/example", "examples", "meta")
+    listed = subprocess.run(
+        ["git", "ls-files", *places, "ansible.cfg", "galaxy.yml"], cwd=root, capture_output=True, text=True, check=True
+    )
+    tracked = {path for path in listed.stdout.splitlines() if (root / path).is_file()}  # not the links to folders
+    assert {f"{PLACE}/{path}" for path in tracked} <= held
+    assert f"{PLACE}/plugins/module_utils/celeryhost/apps.py" in held
     assert not [name for name in held if "mine" in name or "secret" in name or "__pycache__" in name]
-
-
-def _files(path: Path) -> list[Path]:
-    """The file, or those in the folder that it is a link to."""
-    return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path] if path.exists() else []
 
 
 def test_provision(celeryhost, tmp_path):
@@ -75,13 +72,20 @@ def test_provision(celeryhost, tmp_path):
 
 
 def test_its_playbooks_are_whole(celeryhost, tmp_path):
-    (tree,) = celeryhost.parents[1].glob("lib/python*/site-packages/celeryhost/_ansible")
-    for playbook in (tree / "playbooks").glob("*.yml"):
+    (packages,) = celeryhost.parents[1].glob("lib/python*/site-packages")
+    tree = packages / PLACE
+    playbooks = list((tree / "playbooks").glob("*.yml"))
+    assert playbooks
+    for playbook in playbooks:
         done = run(
             celeryhost.with_name("ansible-playbook"),
             "--syntax-check",
             playbook,
-            env=os.environ | {"ANSIBLE_CONFIG": str(tree / "ansible.cfg")},
+            env=os.environ
+            | {
+                "ANSIBLE_CONFIG": str(tree / "ansible.cfg"),
+                "ANSIBLE_COLLECTIONS_PATH": str(packages / "celeryhost" / "_ansible"),
+            },
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr

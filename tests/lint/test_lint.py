@@ -25,7 +25,13 @@ def shell_scripts(root):
 def test_lint(command, root):
     files = sorted(shell_scripts(root)) if command == "shellcheck" else []
     done = subprocess.run(
-        [*command.split(), *files], cwd=root, capture_output=True, text=True, timeout=600, check=False
+        [*command.split(), *files],
+        cwd=root,
+        env=os.environ | {"ANSIBLE_COLLECTIONS_PATH": "playbooks/collections"},  # ansible-lint sets it anew otherwise
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     if done.returncode:
         pytest.fail(done.stdout + done.stderr, pytrace=False)

@@ -74,7 +74,7 @@ def checkout(root):
     """The files of the checkout, as git knows them."""
     command = ["git", "-C", root, "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
-    return [path for path in listed if (root / path).is_file()]
+    return [path for path in listed if (root / path).is_file() or (root / path).is_symlink()]
 
 
 @pytest.fixture

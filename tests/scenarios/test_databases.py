@@ -97,10 +97,10 @@ class Site:
         done = subprocess.run(argv, cwd=HERE.parents[2], text=True, check=False, **streams)
         return done.returncode, done.stdout
 
-    def module(self, name, role, **parameters):
-        """What a role's module says to these parameters on the host."""
+    def module(self, name, **parameters):
+        """What a module says to these parameters on the host."""
         ansible = [Path(sys.executable).with_name("ansible"), "-i", self.inventory, "board"]
-        return self.here(*ansible, "-M", f"roles/{role}/library", "-m", name, "-a", json.dumps(parameters))
+        return self.here(*ansible, "-m", f"celeryhost.celeryhost.{name}", "-a", json.dumps(parameters))
 
     def inside(self, app, script):
         """What a script prints in the project's own Python, as its user and with its environment file."""
@@ -192,7 +192,7 @@ def refused_before_migrating(site):
     seal = apps.describe(site.apps[-1])
     environment = seal["environment"] | {"DATABASE_NAME": "short"}
     where = {"directory": "/srv/seal", "virtualenv": "/srv/seal/venv", "owner": "seal"}
-    code, said = site.module("project_migrations", "project", **where, environment=environment)
+    code, said = site.module("project_migrations", **where, environment=environment)
     assert code
     assert mysql_script.SYMPTOM in said
     assert "takes 1020 bytes in an index" in said
@@ -206,7 +206,7 @@ def refused_without_the_extension(site):
     site.host.ssh("cat >/srv/lite/bare.py", input=bare)
     lite = apps.describe(site.apps[0])
     settings = {"DJANGO_SETTINGS_MODULE": "bare"}
-    code, said = site.module("celery_app", "machine", app=lite, environment=settings)
+    code, said = site.module("celery_app", app=lite, environment=settings)
     assert code
     assert "scheduler of beat of app lite needs 'django_celery_beat' in INSTALLED_APPS" in said
 
@@ -215,7 +215,7 @@ def leaves_other_peoples_databases_alone(site):
     """Neither takes over a role that a person has made, nor takes it or PostgreSQL away."""
     site.host.ssh("cd / && setpriv --reuid=postgres --regid=postgres --init-groups createuser theirs")
     site.host.ssh("cd / && setpriv --reuid=postgres --regid=postgres --init-groups createdb -O theirs theirs")
-    code, said = site.module("postgresql_databases", "postgresql", databases={"theirs": "/etc/celeryhost/theirs"})
+    code, said = site.module("postgresql_databases", databases={"theirs": "/etc/celeryhost/theirs"})
     assert code
     assert "'theirs' is a role of other people's there" in said
     code, said = site.here(sys.executable, "-m", "celeryhost", "provision", "-i", str(site.inventory))

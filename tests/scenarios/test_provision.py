@@ -57,7 +57,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     board.ssh("echo 127.0.1.1 board >>/etc/hosts && hostname board")  # as the inventory calls it
     for path in checkout:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / path, tmp_path / path)
+        shutil.copy2(root / path, tmp_path / path, follow_symlinks=False)
     copy, check, provision, status = readme("on a laptop")
 
     laptop(copy, tmp_path)

@@ -158,13 +158,13 @@ def key(app: dict) -> dict:
 
 
 FILTERS = {
-    "celeryhost_git_key": key,
-    "celeryhost_digest": digest,
-    "celeryhost_project_questions": questions,
-    "celeryhost_project_comparison": comparison,
-    "celeryhost_project_differs": differs,
-    "celeryhost_source_problems": source_problems,
-    "celeryhost_known_releases": releases,
+    "git_key": key,
+    "digest": digest,
+    "project_questions": questions,
+    "project_comparison": comparison,
+    "project_differs": differs,
+    "source_problems": source_problems,
+    "known_releases": releases,
 }
 
 

@@ -41,7 +41,7 @@ def bring(action, state: str, arguments: dict, task_vars) -> dict:
     found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
     if found:
         return remove_values(found, _secrets(look.STATES[state], arguments))
-    return action._execute_module(state, arguments, task_vars=task_vars, wrap_async=seconds)
+    return action._execute_module(f"{paths.COLLECTION}.{state}", arguments, task_vars=task_vars, wrap_async=seconds)
 
 
 def _secrets(state, arguments) -> set[str]:

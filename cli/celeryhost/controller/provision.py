@@ -79,6 +79,7 @@ def _sudo_asks() -> bool:
 def _environment(tree: str) -> dict[str, str]:
     environment = os.environ | {
         "ANSIBLE_CONFIG": os.path.join(tree, "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": paths.collections(),
         # An inventory with a mistake in it is else a warning, and no host at all a success.
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
     }

@@ -1,11 +1,13 @@
 """The files under templates/, rendered without Ansible and alike: `dev` and the tests use this.
 
-Ansible's `template` lookup sets trim_blocks, and a template may use only Jinja2's own filters and those of `apps`.
+Ansible's `template` lookup sets trim_blocks, and a template may use only Jinja2's own filters and those of `apps`, by
+their names in the collection.
 """
 
 from __future__ import annotations
 
 from ..apps import FILTERS
+from ..paths import COLLECTION
 
 
 def render(folder: str, name: str, **variables) -> str:
@@ -19,5 +21,5 @@ def render(folder: str, name: str, **variables) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update({f"{COLLECTION}.{name}": function for name, function in FILTERS.items()})
     return environment.get_template(name).render(**variables)

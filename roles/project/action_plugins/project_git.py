@@ -1,1 +1,0 @@
-../../machine/action_plugins/install_files.py
