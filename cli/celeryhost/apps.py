@@ -14,9 +14,9 @@ from collections.abc import Container
 from itertools import combinations, count
 from urllib.parse import quote, urlsplit
 
+from .celery import redis_places
 from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
-from .project import redis_places
 
 WORKER = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -769,7 +769,7 @@ def _complete(given, defaults: dict, of: str) -> dict:
     whole = {key: _copy(value) for key, value in defaults.items()}
     for key, value in given.items():
         if key not in defaults:
-            from .supervisor.programs import near
+            from .errors import near
 
             raise Failure(
                 f"unknown key {key!r} {of}", USAGE, near(str(key), defaults) or f"known are {', '.join(defaults)}"

@@ -5,12 +5,12 @@ A command is imported when it is called, so that none pays for another's imports
 
 from __future__ import annotations
 
-from collections import namedtuple
 from importlib import import_module
 
 import click
 
 from . import __version__
+from .hosts.target import Target
 
 # command: module in commands/ that holds a click command of the same name (`open_` for `open`, and so on)
 COMMANDS = {
@@ -33,10 +33,6 @@ COMMANDS = {
     "dev": "dev",
     "completion": "completion",
 }
-
-Target = namedtuple("Target", "inventory hosts config url user")
-Target.__doc__ = """What the shared options say: an inventory and a host pattern (both None: this machine), or a
-supervisord on this machine by configuration file, URL and user."""
 
 
 class Commands(click.Group):

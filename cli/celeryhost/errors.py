@@ -39,3 +39,11 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message
+
+
+def near(word: str, words) -> str:
+    """`did you mean 'x' or 'y'?` for a mistyped `word`, or nothing."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, sorted(words), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""

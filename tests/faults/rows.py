@@ -12,7 +12,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 
 from tests.integration.conftest import wait_for
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import redis
 from celery import Celery
 from celeryhost import apps
-from celeryhost.controller.rendering import render
 from celeryhost.errors import Failure
+from celeryhost.project.rendering import render
 
 from tests.integration.conftest import Daemon, wait_for
 

@@ -22,7 +22,6 @@ from celeryhost.checks import host, project
 from celeryhost.project import preflight
 from celeryhost.states import environment, project_folder, project_virtualenv
 from celeryhost.supervisor import locate, rpc
-from celeryhost.supervisor.programs import Process
 from conftest import wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="acts as other accounts, so it needs root")
@@ -158,10 +157,9 @@ def test_a_worker_that_is_a_set_uid_program_now_makes_nobody_root(theirs, tmp_pa
     )  # fmt: skip
     try:
         wait_for(lambda: os.stat(f"/proc/{process.pid}").st_uid == 0)
-        row = Process("w", "w", "w", "RUNNING", process.pid, *[0] * 8)
         command = f"{python.parent}/celery -A x worker"
         for uid in (None, active.NO_USER, account.named(APP).pw_uid):
-            assert active.tasks({row: (command, uid)}) == {}
+            assert active.tasks([active.Running("w", process.pid, command, uid)]) == {}
         assert (theirs / "ran").read_text().split() == [str(account.named(APP).pw_uid)]
     finally:
         process.kill()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from celeryhost import apps
-from celeryhost.controller.rendering import render
 from celeryhost.errors import Failure
+from celeryhost.project.rendering import render
 from celeryhost.states import celery_app
 from conftest import wait_for
 from redis_server import redis_server, url

@@ -71,7 +71,8 @@ def test_running_tasks_end_first(daemon, worker):
 
 def test_redis_is_asked_without_celery_and_keeps_nothing_of_it(daemon, worker):
     process = next(process for process in daemon.known() if process.name == "mysite-worker")
-    assert active.tasks({process: ("/nowhere/celery worker -n mysite@%h", None)}) == {"mysite-worker": ["jobs.nap x2"]}
+    worker = active.Running(process.name, process.pid, "/nowhere/celery worker -n mysite@%h", None)
+    assert active.tasks([worker]) == {"mysite-worker": ["jobs.nap x2"]}
     with redis.Redis.from_url(os.environ[BROKER]) as broker:
         assert not [key for key in broker.scan_iter() if b"reply" in key]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from celeryhost import apps, errors
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from conftest import PASSWORD, USER, wait_for
 from redis_server import redis_server, url
 from sshd import sshd

@@ -10,7 +10,7 @@ import socket
 import subprocess
 
 import pytest
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from conftest import wait_for
 
 USER, PASSWORD = "me & you", """it's "100%" \\ $HOME #1"""

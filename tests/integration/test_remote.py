@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
-from celeryhost.cli import Target
 from celeryhost.hosts.remote import DATA, ENDED, FAILURE, SAID, fan_out
+from celeryhost.hosts.target import Target
 from celeryhost.top.feed import GONE, Feed
 from conftest import wait_for
 from sshd import sshd
@@ -183,7 +183,7 @@ def test_a_local_host_needs_no_ssh(tmp_path, monkeypatch):
 def test_interrupt_ends_the_remote_side_too(echo, tmp_path):
     target = inventory(tmp_path, one=echo, two=echo)
     script = f"""
-from celeryhost.cli import Target
+from celeryhost.hosts.target import Target
 from celeryhost.hosts.remote import fan_out
 for answer in fan_out(Target({target.inventory!r}, None, None, None, None), ["forever"], timeout=None):
     print(answer.value["pid"], flush=True)

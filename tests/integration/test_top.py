@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
-from celeryhost.cli import Target
-from celeryhost.commands.top_screen import Canvas, Top
+from celeryhost.hosts.target import Target
 from celeryhost.top.feed import Feed
+from celeryhost.top.screen import Canvas, Top
 from conftest import Daemon, wait_for
 from redis_server import PASSWORD, redis_server, url
 from sshd import sshd

@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 from celeryhost import apps
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from supervisor.options import ServerOptions
 
 BROKER = "redis://:p%40ss@localhost:6379/0"

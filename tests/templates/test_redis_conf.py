@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from celeryhost.states import redis_server as module
 
 SERVER = shutil.which("redis-server")

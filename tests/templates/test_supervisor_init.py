@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 
 
 def test_supervisord_gets_the_environment_of_a_boot(root, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from celeryhost.supervisor import locate
 from supervisor.options import ServerOptions
 

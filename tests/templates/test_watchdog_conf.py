@@ -6,7 +6,7 @@ import getpass
 import json
 
 from celeryhost import apps
-from celeryhost.controller.rendering import render
+from celeryhost.project.rendering import render
 from celeryhost.supervisor import conffile
 from supervisor.options import ServerOptions
 

@@ -1,6 +1,6 @@
 """Wide characters take two columns of a terminal."""
 
-from celeryhost.commands.terminal import columns_of, cut, pad
+from celeryhost.terminal import columns_of, cut, pad
 
 
 def test_korean_names_keep_columns_straight():

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 from celeryhost import apps
+from celeryhost.celery import redis_places
 from celeryhost.errors import Failure
-from celeryhost.project import redis_places
 from celeryhost.scripts import redis as redis_script
 
 URL = "redis://:p%2Fw@127.0.0.1:6379/0"

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from celeryhost import errors
 from celeryhost.celery.parts import count, part
-from celeryhost.commands import top_draw
-from celeryhost.commands.top_screen import ASCII_BARS, differences, in_ascii
-from celeryhost.commands.top_table import Column, table
 from celeryhost.logs.reader import Line
 from celeryhost.supervisor.status import Row
+from celeryhost.top import draw as top_draw
 from celeryhost.top.schedule import Schedule
+from celeryhost.top.screen import ASCII_BARS, differences, in_ascii
 from celeryhost.top.state import State
+from celeryhost.top.table import Column, table
 from rich.segment import Segment
 from rich.text import Text
 from textual.strip import Strip

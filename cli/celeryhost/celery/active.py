@@ -13,9 +13,9 @@ import socket
 import subprocess
 import time
 from collections import Counter
+from typing import NamedTuple
 
 from .. import account
-from ..supervisor.programs import Process
 from . import command_line, resp
 from .command_line import option
 from .remote_control import TRANSPORT, Mailbox, speaks
@@ -47,27 +47,36 @@ print(json.dumps([task["name"] for task in answer.get(node, ())]))
 """
 
 
-def tasks(workers: dict[Process, tuple]) -> dict[str, list[str]]:
+class Running(NamedTuple):
+    """A worker's process: its program, its command, and the uid of its entry (NO_USER where that gives none, None where
+    it is not known)."""
+
+    program: str
+    pid: int
+    command: str
+    uid: int | str | None
+
+
+def tasks(workers: list[Running]) -> dict[str, list[str]]:
     """The running tasks, as `name` or `name x3`, of each worker that answers within PATIENCE; keyed by program.
 
-    `workers` are running processes, each with its command and the uid of its entry (NO_USER where that gives none, None
-    where it is not known). It must be asked before the worker gets its first TERM, with which its remote control ends.
+    It must be asked before the worker gets its first TERM, with which its remote control ends.
     Left out is a worker whose environment this user may not read, or whose account is in doubt.
     """
     nodes: dict[tuple, dict[str, str]] = {}  # broker and its transport options: {node name: program}
-    rest = {}
-    for process, (command, uid) in workers.items():
+    rest = []
+    for worker in workers:
         try:
-            words = command_line.read(command).words
-            url = broker(words, process.pid)
-            place = url, transport(process.pid)
+            words = command_line.read(worker.command).words
+            url = broker(words, worker.pid)
+            place = url, transport(worker.pid)
             known = speaks(url)
         except (OSError, ValueError, AttributeError):
             continue
         if known:
-            nodes.setdefault(place, {})[_node(option(words, "-n", "--hostname"))] = process.name
+            nodes.setdefault(place, {})[_node(option(words, "-n", "--hostname"))] = worker.program
         else:
-            rest[process] = command, uid
+            rest.append(worker)
     found = _ask_python(rest)
     me = f"celeryhost-{socket.gethostname()}-{os.getpid()}"
     for (url, naming), theirs in nodes.items():
@@ -111,10 +120,10 @@ def _node(given: str) -> str:
     return node.replace("%h", full).replace("%n", short).replace("%d", domain)
 
 
-def _ask_python(workers: dict[Process, tuple]) -> dict[str, list[str]]:
+def _ask_python(workers: list[Running]) -> dict[str, list[str]]:
     """The names of the running tasks of each worker, asked by a Python of its own."""
     deadline = time.monotonic() + PATIENCE
-    asked = {process.name: question for process, how in workers.items() if (question := _ask(process.pid, *how))}
+    asked = {worker.program: question for worker in workers if (question := _ask(worker))}
     found = {}
     for name, question in asked.items():
         try:
@@ -132,7 +141,8 @@ def _names(answer) -> list[str]:
     return answer
 
 
-def _ask(pid: int, command: str, uid: int | None) -> subprocess.Popen | None:
+def _ask(worker: Running) -> subprocess.Popen | None:
+    _, pid, command, uid = worker
     try:
         read = command_line.read(command)
         owner = _account(pid, uid)

@@ -8,6 +8,8 @@ import shutil
 from collections import namedtuple
 from shlex import shlex, split
 
+from ..shebang import python_of
+
 NAMES = ("worker", "beat")
 SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "ash")
 LAUNCHERS = ("poetry", "pipenv", "uv", "pdm", "hatch", "rye", "pixi", "conda", "mamba", "micromamba")
@@ -55,6 +57,13 @@ def option(words: list[str], short: str, long: str) -> str:
     return ""
 
 
+def own_log(command: str) -> str | None:
+    """The file that a `celery …` command line logs to itself (-f); None without one, and for a name with patterns."""
+    found = read(command)
+    path = option(found.words, "-f", "--logfile") if found else ""
+    return path if path.startswith("/") and "%" not in path else None
+
+
 def interpreter(command: Command, path: str | None = None) -> list[str]:
     """What starts the Python that Celery runs in, with what finds its environment; `path` is the program's PATH.
 
@@ -69,8 +78,6 @@ def interpreter(command: Command, path: str | None = None) -> list[str]:
     found = shutil.which(command.celery, path=path)
     if not found:
         return [command.celery]
-    from ..supervisor.conffile import python_of
-
     return [python_of(found)]
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 from . import command_line
 from .active import broker, transport
 from .command_line import option
+from .log_lines import entry_sent, has_succeeded
 
 WINDOW = 60  # seconds in which tasks are counted
 # https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
 DEFAULT_LEVEL = "WARNING"
 TELLING_DONE = ("DEBUG", "INFO")
 TELLING_FAILED = ("DEBUG", "INFO", "WARNING", "ERROR")
-# celery/app/trace.py, celery/worker/request.py, celery/beat.py; 5.2 to 5.6
-ENDED = re.compile(r"\bTask (?:\S+\[\S+\] (?:(succeeded) in|raised|INTERNAL ERROR)|handler raised error:) ")
-SENDING = re.compile(r"\bScheduler: Sending due task (.+) \(\S+\)$")
 
 
 def part(row, command: str, before: Part | None) -> Part | None:
@@ -53,11 +50,10 @@ class Part:
 
     def note(self, line) -> None:
         """Take in a line (logs.Line) of its log."""
-        text = line.text.rstrip()
-        if self.is_beat and (found := SENDING.search(text)):
-            self.sent[found[1]] = line.time
-        if self.is_worker and (found := ENDED.search(text)):
-            (self.done if found[1] else self.failed)[int(line.time)] += 1
+        if self.is_beat and (entry := entry_sent(line.text)):
+            self.sent[entry] = line.time
+        if self.is_worker and (succeeded := has_succeeded(line.text)) is not None:
+            (self.done if succeeded else self.failed)[int(line.time)] += 1
 
     def broker(self) -> str | None:
         """Its broker's address, as active.broker."""

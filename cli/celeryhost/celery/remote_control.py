@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
+from collections import namedtuple
 from urllib.parse import urlsplit
 
-from ..watchdog.decisions import Broker
 from . import resp
 
 EXCHANGE = "celery.pidbox"
@@ -29,6 +29,10 @@ NAMING = {
     "priority_steps": [0, 3, 6, 9],
     "fanout_prefix": True,
 }
+
+Broker = namedtuple("Broker", "answered totals waiting unacked")
+Broker.__doc__ = """A broker now: the programs whose worker has answered since the last look; how many tasks a worker
+says that it has begun, and how many wait in its queues, where known; how many tasks all its workers hold."""
 
 
 def speaks(url: str | None) -> bool:

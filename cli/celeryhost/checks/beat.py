@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from urllib.parse import urlsplit
 
-from .. import others
 from ..celery import command_line
 from ..celery.active import broker
 from ..celery.command_line import option
-from ..logs import times
 from . import Skip, fail, ok, skip, warn
-from .host import App, Host, Part, log_of, processes
-from .messages import section
+from .host import App, Host, Part, processes, section
 
 LATE = 15  # seconds; beat itself is late by less than one
-LOG_END = 1 << 18  # bytes of its log that are looked through
-DUE = re.compile(rb"Scheduler: Sending due task (.+) \(")
 
 
 def _beat(app: App) -> Part:
@@ -147,31 +141,6 @@ def _state(pid: int) -> str:
 
 def _parent(pid: int) -> int:
     return int(_stat(pid)[1])
-
-
-def sent(part: Part) -> dict:
-    """What beat's log tells: `sent`, {entry: when it was last sent}, and `since`, when telling begins, or None."""
-    found: dict[str, float] = {}
-    since = None
-    level = option(part.words, "-l", "--loglevel").upper()
-    started = part.row.started if part.row and part.row.pid else None
-    path = log_of(part)
-    if path and level in ("INFO", "DEBUG"):
-        try:
-            with open(others.opened(path), "rb") as log:
-                state = os.fstat(log.fileno())
-                log.seek(max(0, state.st_size - LOG_END))
-                lines = log.read(LOG_END).splitlines()
-        except OSError:
-            return {"sent": {}, "since": None}
-        made = state.st_mtime  # of a file just rotated, which has no line yet
-        shift = times.zone_shift(lines[-1], made) if lines else 0
-        for line in lines:
-            if (due := DUE.search(line)) and (moment := times.stamp(line, shift)):
-                found[os.fsdecode(due[1])] = moment
-        told = next((moment for line in lines if (moment := times.stamp(line, shift))), None)
-        since = max(filter(None, (started, told or made)), default=None)
-    return {"sent": found, "since": since}
 
 
 def ticking(host: Host, app: App):

@@ -8,15 +8,19 @@ from collections import namedtuple
 from contextlib import suppress
 from shlex import split
 
-from ..celery import command_line, tasks
+from .. import others
+from ..celery import command_line
 from ..celery.command_line import option
-from ..errors import DENIED, UNKNOWN, Failure
+from ..celery.log_lines import entry_sent
+from ..errors import DENIED, UNKNOWN, Failure, near
+from ..logs import times
+from ..project import tasks
 from ..scripts import doctor as doctor_script
 from ..scripts import mysql as mysql_script
 from ..scripts import redis as redis_script
 from ..scripts import task as task_script
 from ..supervisor import conffile, locate
-from ..supervisor.programs import is_stream, near
+from ..supervisor.programs import is_stream
 from ..supervisor.rpc import Supervisor
 from ..supervisor.status import look
 from ..watchdog.decisions import LONGEST_SLEEP
@@ -27,6 +31,7 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 REDIS_USERS = ("redis", "valkey")
 LISTENING = "0A"  # include/net/tcp_states.h
 PASSWORD_FILE = "/etc/celeryhost/redis.password"
+LOG_END = 1 << 18  # bytes of beat's log that are looked through
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
 Part = namedtuple("Part", "name program words command row read")
@@ -104,15 +109,21 @@ class App:
         return answer
 
     def _beat(self) -> dict:
-        from .beat import sent
-
         part = self.beats[0]
         scheduler = option(part.words, "-S", "--scheduler")
         return {"scheduler": scheduler, **sent(part)}
 
 
+def section(app: App, name: str) -> dict:
+    """A section of scripts/doctor.py's answer; raises Skip where its question could not be asked."""
+    found = app.probe[name]
+    if "error" in found:
+        raise Skip(found["error"])
+    return found
+
+
 class Host:
-    """`target`: the shared options (cli.Target); `names`: the apps to look at, none for all."""
+    """`target`: the shared options (hosts.target.Target); `names`: the apps to look at, none for all."""
 
     def __init__(self, target, names=()):
         self.target = target
@@ -264,6 +275,31 @@ def log_of(part: Part) -> str | None:
     """The file that Celery writes (`-f`), else the one that Supervisor does; None where neither is a file."""
     path = option(part.words, "-f", "--logfile") or part.program.stdout_logfile
     return None if path and is_stream(path) else path
+
+
+def sent(part: Part) -> dict:
+    """What beat's log tells: `sent`, {entry: when it was last sent}, and `since`, when telling begins, or None."""
+    found: dict[str, float] = {}
+    since = None
+    level = option(part.words, "-l", "--loglevel").upper()
+    started = part.row.started if part.row and part.row.pid else None
+    path = log_of(part)
+    if path and level in ("INFO", "DEBUG"):
+        try:
+            with open(others.opened(path), "rb") as log:
+                state = os.fstat(log.fileno())
+                log.seek(max(0, state.st_size - LOG_END))
+                lines = log.read(LOG_END).splitlines()
+        except OSError:
+            return {"sent": {}, "since": None}
+        made = state.st_mtime  # of a file just rotated, which has no line yet
+        shift = times.zone_shift(lines[-1], made) if lines else 0
+        for line in lines:
+            if (entry := entry_sent(os.fsdecode(line))) and (moment := times.stamp(line, shift)):
+                found[entry] = moment
+        told = next((moment for line in lines if (moment := times.stamp(line, shift))), None)
+        since = max(filter(None, (started, told or made)), default=None)
+    return {"sent": found, "since": since}
 
 
 def _redis_port(words: list[str]) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from . import Skip, fail, ok, warn
-from .host import App, Host
+from .host import App, Host, section
 from .redis import Redis
 
 # What a broker's client says, what that means, and how to mend it.
@@ -24,14 +24,6 @@ MEANINGS = (
 )
 VISIBILITY = 3600  # seconds, kombu's default for Redis
 WITH_VISIBILITY = ("redis", "rediss", "sqs")
-
-
-def section(app: App, name: str) -> dict:
-    """A section of scripts/doctor.py's answer; raises Skip where its question could not be asked."""
-    found = app.probe[name]
-    if "error" in found:
-        raise Skip(found["error"])
-    return found
 
 
 def identity(app: App) -> str:

@@ -8,9 +8,9 @@ from glob import glob
 from shlex import split
 
 from .. import account
-from ..celery import tasks
 from ..celery.command_line import option
 from ..errors import Failure
+from ..project import tasks
 from . import ROOT, Skip, fail, ok, warn
 from .host import App, Host, log_of
 

@@ -8,14 +8,12 @@ import os
 from urllib.parse import urlsplit
 
 from .. import masking, others
-from ..celery import resp
+from ..celery import redis_places, resp
 from ..errors import DENIED, Failure
-from ..project import redis_places
 from ..project.preflight import sources
 from ..scripts import mysql as mysql_script
 from . import ROOT, Skip, fail, ok, skip, warn
-from .host import App, Host, modules
-from .messages import section
+from .host import App, Host, modules, section
 
 UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)  # the last two of what is nested without an end
 # Gone with Celery 4 and 5, and where it is now.

@@ -14,10 +14,10 @@ from ..plain import plain
 from ..supervisor import apply as engine
 from ..supervisor import lifecycle, locate
 from ..supervisor.rpc import Supervisor
+from ..terminal import coloured, paint
 from . import complete
 from .control import SPOKEN, Printer
 from .hosts import each
-from .terminal import coloured, paint
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {engine.ADD: "green", engine.CHANGE: "yellow", engine.REMOVE: "red", engine.START: "green"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ..cli import Target
 from ..errors import Failure
+from ..hosts.target import Target
 
 ANSWER_SECONDS = 2  # nobody waits longer for a Tab
 

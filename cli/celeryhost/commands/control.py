@@ -16,9 +16,9 @@ from ..hosts.remote import AT_ONCE, is_remote
 from ..plain import plain
 from ..supervisor import lifecycle, locate, programs
 from ..supervisor.rpc import Supervisor
+from ..terminal import coloured, confirm, cut, paint, width
 from . import complete
 from .hosts import each
-from .terminal import coloured, confirm, cut, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {"running": "green", "waiting": "yellow", "backoff": "yellow"}

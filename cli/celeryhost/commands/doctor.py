@@ -12,9 +12,9 @@ from .. import checks, errors
 from ..checks import doctor as core
 from ..hosts.remote import MAYBE, is_remote
 from ..plain import plain
+from ..terminal import coloured, paint
 from . import complete
 from .hosts import each
-from .terminal import coloured, paint
 
 VERSION = 1  # of the JSON, docs/json.md
 SECONDS = 180  # for a host; each app's Python is started, and its workers are asked

@@ -17,22 +17,12 @@ from ..hosts.remote import is_remote
 from ..logs import reader as core
 from ..logs.times import moment
 from ..plain import plain
+from ..terminal import LEVELS, coloured, columns_of, pad, paint
 from . import complete
 from .hosts import each
-from .terminal import coloured, columns_of, pad, paint
 
 LINES = 10
 PREFIXES = ("cyan", "magenta", "blue", "green")
-LEVELS = {
-    "DEBUG": "dim",
-    "INFO": "green",
-    "WARNING": "yellow",
-    "WARN": "yellow",
-    "ERROR": "red",
-    "CRITICAL": "red",
-    "CRIT": "red",
-    "FATAL": "red",
-}
 LEVEL = re.compile(rf"\b({'|'.join(LEVELS)})\b")
 LEVEL_WITHIN = 80  # characters; further in, the word is part of what is said
 HIGHLIGHT = "\x1b[1;7m{}\x1b[0m"

@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from ..celery import tasks
 from ..hosts.remote import is_remote
 from ..plain import plain, plain_lines
+from ..project import tasks
 from .hosts import merged
 
 VERSION = 1  # of the JSON, docs/json.md

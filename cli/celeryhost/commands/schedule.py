@@ -9,14 +9,14 @@ from unicodedata import east_asian_width
 
 import click
 
-from ..celery import tasks
 from ..errors import OK
 from ..hosts.remote import is_remote
 from ..plain import plain, plain_lines
+from ..project import tasks
 from ..schedule import schedules
 from ..schedule.words import LANGUAGES
+from ..terminal import coloured, cut, paint, width
 from .hosts import merged
-from .terminal import coloured, cut, paint, width
 
 VERSION = 1  # of the JSON, docs/json.md
 YEARS = range(1970, 3000)  # that anything can be scheduled in

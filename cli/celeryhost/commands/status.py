@@ -12,6 +12,7 @@ from ..plain import plain
 from ..supervisor import locate
 from ..supervisor.rpc import Supervisor
 from ..supervisor.status import Row, look
+from ..supervisor.table import lines
 from . import complete, status_view
 from .hosts import each
 
@@ -84,7 +85,7 @@ def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
     host_of = {id(row): host for row, host in pairs}
     rows = status_view.ordered([row for row, _ in pairs], sort)
     if found:  # else each host said what is wrong
-        print("\n".join(status_view.lines(rows, [host_of[id(row)] for row in rows])))
+        print("\n".join(lines(rows, [host_of[id(row)] for row in rows])))
     sys.stdout.flush()
     for host in sorted(found):
         own = [row for row, of in pairs if of == host]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from ..errors import NOT_RUNNING, OK, STARTING, worst
 from ..plain import plain
@@ -11,13 +10,9 @@ from ..supervisor import locate
 from ..supervisor.programs import DEAD
 from ..supervisor.rpc import Supervisor
 from ..supervisor.status import Report, Row, look
-from .terminal import coloured, columns_of, cut, pad, paint, width
+from ..supervisor.table import lines
 
 VERSION = 1  # of the JSON, docs/json.md
-STATES = {"RUNNING": "green", "STARTING": "yellow", "STOPPING": "yellow", "BACKOFF": "yellow", "STOPPED": "dim"}
-NUMBERS = ("PID", "UPTIME", "CPU", "MEMORY", "RESTARTS")
-NARROWER = ("RESTARTS", "CPU", "MEMORY", "PID", "UPTIME")  # left out in this order where the terminal is too narrow
-NAME_COLUMNS = 12  # what a name is not cut below while there are columns to leave out
 
 
 def show(names, as_json: bool = False, server=None, sort: str | None = None) -> int:
@@ -79,111 +74,3 @@ def outdated(rows) -> str:
     """The hint that what runs may be other code than is on disk."""
     names = ", ".join(plain(row.name) for row in rows if row.outdated)
     return names and f"started before the code on disk was brought: {names}; celeryhost doctor says more"
-
-
-def lines(rows, hosts=None) -> list[str]:
-    """The table that fits the terminal: a head and a line for each Row, with its host first if `hosts` gives them."""
-    if not rows:
-        return ["no programs"]
-    columns = width()
-    head = (["HOST"] if hosts else []) + ["PROGRAM", "STATE", *NUMBERS]
-    table = [([host] if hosts else []) + _cells(row) for row, host in zip(rows, hosts or rows, strict=True)]
-    if all(row.restarts is None for row in rows):
-        _drop(head, table, "RESTARTS")
-    sizes = _sizes(head, table, rows)
-    for name in NARROWER:
-        if columns is None or _total(sizes) <= columns:
-            break
-        excess = _total(sizes) - columns
-        if sizes[head.index("PROGRAM")] - excess >= NAME_COLUMNS:
-            break
-        _drop(head, table, name)
-        sizes = _sizes(head, table, rows)
-    at = head.index("PROGRAM")
-    if columns is not None:
-        sizes[at] = max(1, min(sizes[at], sizes[at] - (_total(sizes) - columns)))
-    colours = coloured()
-    text = [paint(_line(head, sizes, head, columns), "dim", colours)]
-    for row, cells in zip(rows, table, strict=True):
-        cells[at] = cut(cells[at], sizes[at])
-        line = _line(cells, sizes, head, columns, remark(row))
-        state = cells[at + 1]
-        start = len("  ".join(pad(cell, size) for cell, size in zip(cells[: at + 1], sizes, strict=False))) + 2
-        coloured_state = paint(state, STATES.get(state, "red"), colours)
-        text.append(line[:start] + coloured_state + line[start + len(state) :])
-    return text
-
-
-def _cells(row: Row) -> list[str]:
-    return [
-        plain(row.name),
-        row.state,
-        str(row.pid or ""),
-        duration(row.uptime),
-        "" if row.cpu is None else f"{row.cpu:.1f}%",
-        size(row.memory),
-        "" if row.restarts is None else str(row.restarts),
-    ]
-
-
-def _drop(head: list[str], table: list[list[str]], name: str):
-    if name in head:
-        at = head.index(name)
-        for cells in (head, *table):
-            del cells[at]
-
-
-def _sizes(head, table, rows) -> list[int]:
-    """The columns' widths; what has no pid shows a remark instead of numbers, so its cells do not count."""
-    at = head.index("STATE") + 1
-    kept = [head, *(cells if row.pid else cells[:at] for cells, row in zip(table, rows, strict=True))]
-    return [max(columns_of(cells[i]) for cells in kept if i < len(cells)) for i in range(len(head))]
-
-
-def _total(sizes) -> int:
-    return sum(sizes) + 2 * (len(sizes) - 1)
-
-
-def _line(cells, sizes, head, columns, said: str | None = None) -> str:
-    at = head.index("STATE") + 1
-    padded = [pad(cell, size, right=name in NUMBERS) for cell, size, name in zip(cells, sizes, head, strict=True)]
-    return cut("  ".join([*padded[:at], said] if said else padded).rstrip(), columns)
-
-
-def remark(row: Row) -> str | None:
-    """What stands in place of the numbers of a program without a process."""
-    if row.pid:
-        return None
-    what = [row.error or ("" if row.exitstatus is None else f"exit code {row.exitstatus}")]
-    if not row.error:
-        what.append(f"since {_moment(row.stopped)}" if row.stopped else "not started")
-    if row.restarts:
-        what.append(f"{row.restarts} restarts")
-    said = ", ".join(filter(None, what))
-    return plain(f"{said}: {row.last_line}" if row.last_line else said)
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-def duration(seconds: float | None) -> str:
-    """`4d 3h`, `3h 20m`, `20m 5s` or `5s`."""
-    if seconds is None:
-        return ""
-    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    for at, (unit, length) in enumerate(units[:-1]):
-        if seconds >= length:
-            lower, lower_length = units[at + 1]
-            return f"{seconds // length:.0f}{unit} {seconds % length // lower_length:.0f}{lower}"
-    return f"{seconds:.0f}s"
-
-
-def size(count: float | None) -> str:
-    """Bytes as `82 MB` or `1.2 GB` (of 1024)."""
-    if count is None:
-        return ""
-    megabytes = count / (1 << 20)
-    if megabytes >= 1000:
-        return f"{megabytes / 1024:.1f} GB"
-    return f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"

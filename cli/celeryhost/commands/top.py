@@ -49,8 +49,8 @@ def _print(sample: dict) -> None:
 
 def _view(target, programs, interval: float) -> int:
     try:
-        from .top_draw import LEAST
-        from .top_screen import Top
+        from ..top.draw import LEAST
+        from ..top.screen import Top
     except ImportError:
         raise Failure("the view needs Textual 2.1 or later, which is not here", FAILED, TEXTUAL) from None
     _check_terminal(*LEAST)

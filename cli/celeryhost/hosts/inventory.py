@@ -115,7 +115,7 @@ def _matches(inventory: Inventory, part: str) -> list[str]:
         found = [host for group in groups if matches(group) for host in groups[group]]
         found += filter(matches, inventory.hosts)
     if not found:
-        from ..supervisor.programs import near
+        from ..errors import near
 
         hint = near(part, [*inventory.hosts, *inventory.groups])
         raise Failure(f"no host or group {part!r} in the inventory", UNKNOWN, hint or "see them all: -H all")

@@ -17,6 +17,7 @@ from operator import attrgetter
 from time import sleep
 
 from .. import others
+from ..celery.command_line import own_log
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..supervisor import locate
 from ..supervisor.programs import Process, is_own_output, is_stream, processes, select
@@ -94,21 +95,12 @@ def _named(patterns, config, url, user):
         yield "redis", [("stdout", REDIS_LOG)]
         wanted = [pattern for pattern in wanted if pattern != "redis"]
     if "supervisord" in patterns:
-        yield "supervisord", [("stdout", _own_log(config or locate.default_config()))]
+        yield "supervisord", [("stdout", _log_of_supervisord(config or locate.default_config()))]
     if wanted or not patterns:
         for process in select(wanted, known):
             paths = [("stderr", process.stderr_logfile), ("stdout", process.stdout_logfile)]
             log = own.get(process.name)
             yield process.name, [*paths, ("stdout", log)] if log not in (None, process.stdout_logfile) else paths
-
-
-def celery_log(command: str) -> str | None:
-    """The file that a `celery …` command line logs to itself (-f); None without one, and for a name with patterns."""
-    from ..celery import command_line
-
-    read = command_line.read(command)
-    path = command_line.option(read.words, "-f", "--logfile") if read else ""
-    return path if path.startswith("/") and "%" not in path else None
 
 
 def _known(server) -> tuple[list[Process], dict[str, str]]:
@@ -125,7 +117,7 @@ def _known(server) -> tuple[list[Process], dict[str, str]]:
         except Fault:  # Supervisor 3 tells no commands
             infos = []
         commands = {(info["group"], info["name"]): str(info.get("command", "")) for info in infos}
-        own = {each.name: celery_log(commands.get((each.group, each.process), "")) for each in known}
+        own = {each.name: own_log(commands.get((each.group, each.process), "")) for each in known}
         return known, {name: path for name, path in own.items() if path}
     except Failure as failure:
         if failure.code != DOWN or not server.config:
@@ -137,7 +129,7 @@ def _known(server) -> tuple[list[Process], dict[str, str]]:
         except Failure:
             raise failure from None
         nothing = dict.fromkeys(Process._fields)
-        own = {name: path for program in programs if (path := celery_log(program.command)) for name in program.logs}
+        own = {name: path for program in programs if (path := own_log(program.command)) for name in program.logs}
         return [
             Process(
                 **nothing | {"name": name, "group": name.partition(":")[0], "process": name.rpartition(":")[2]}
@@ -147,7 +139,7 @@ def _known(server) -> tuple[list[Process], dict[str, str]]:
         ], own
 
 
-def _own_log(config: str) -> str:
+def _log_of_supervisord(config: str) -> str:
     """supervisord's own log; a relative name counts from where it was started, most likely beside its file."""
     name = locate.read_section(config, "supervisord", "logfile").get("logfile", "supervisord.log")
     return os.path.join(os.path.dirname(os.path.abspath(config)), os.path.expanduser(name))

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from .. import paths, scripts
 from ..apps import describe, environment, shell_environment, supervisor_value
-from ..controller.rendering import render
+from ..celery import redis_places
 from ..errors import DOWN, FAILED, USAGE, Failure
 from ..logs import reader
 from ..scripts import redis as redis_script
@@ -32,7 +32,8 @@ from ..supervisor.locate import Server
 from ..supervisor.loops import loops
 from ..supervisor.programs import DEAD, processes, tail
 from ..supervisor.rpc import Supervisor
-from . import init, redis_places
+from . import init
+from .rendering import render
 
 LONGEST_SOCKET = 97  # bytes; HAProxy takes no longer one, and supervisord binds NAME.PID first (supervisor/http.py)
 OLDEST_REDIS = (6, 2)  # for Celery 5.7 and later (kombu issue 2628)

@@ -7,10 +7,9 @@ import signal
 from collections import namedtuple
 
 from .. import account
-from ..celery import tasks
-from ..errors import FAILED, UNKNOWN, Failure
+from ..errors import FAILED, UNKNOWN, Failure, near
 from ..supervisor import conffile, locate
-from ..supervisor.programs import near
+from . import tasks
 
 # Of this process's environment; the rest, a person's tokens say, is not the app's to see.
 PASSED_ON = ("TERM", "COLORTERM", "NO_COLOR", "TZ", "DJANGO_SUPERUSER_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ..cli import Target
+from ..hosts.target import Target
 from .schedules import explain
 
 ZONE, START, RUNS = "Asia/Seoul", "2027-01-01", 3
@@ -117,7 +117,7 @@ def page() -> str:
     """The text of docs/schedules.md."""
     lines = ["| expression | in words | 한국어 | next runs |", "|---|---|---|---|"]
     for expression in EXAMPLES:
-        found = explain(Target(*[None] * len(Target._fields)), expression, RUNS, START, ZONE)
+        found = explain(Target(), expression, RUNS, START, ZONE)
         marks = "".join(f"<br>! {mark['en']}" for mark in found["marks"])
         korean = "".join(f"<br>! {mark['ko']}" for mark in found["marks"])
         runs = "<br>".join(_moment(iso, found["kind"]) for _, iso in found["next"]) or "none"

@@ -13,12 +13,12 @@ import re
 from calendar import monthrange
 from collections import namedtuple
 
-from ..celery import command_line, tasks
-from ..errors import FAILED, NOT_RUNNING, UNKNOWN, USAGE, Failure
+from ..celery import command_line
+from ..errors import FAILED, NOT_RUNNING, UNKNOWN, USAGE, Failure, near
+from ..project import tasks
 from ..scripts import schedule as schedule_script
 from ..scripts import task as task_script
 from ..supervisor import conffile, locate
-from ..supervisor.programs import near
 from .words import ALL, LANGUAGES, describe
 
 READ_SECONDS = 60  # until the project is imported and its schedule read, on a small board too

@@ -11,8 +11,8 @@ import time
 from ..account import error as cause
 from ..account import inherited, last_line, named, run
 from ..apps import WORKER_SETTINGS
+from ..celery import redis_places
 from ..errors import Failure
-from ..project import redis_places
 from ..project.preflight import not_installed
 from ..scripts import redis as redis_script
 from . import evidence

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 from .. import cache, others
+from ..celery.log_lines import entry_sent
 from ..errors import UNPROVEN, Failure
 from ..supervisor import locate, programs
 from ..supervisor.rpc import Supervisor
@@ -85,7 +86,7 @@ def last_sending(path):
     for line in lines:
         if "beat: Starting" in line:
             sending = ""
-        elif "Scheduler: Sending due task" in line:
+        elif entry_sent(line):
             sending = line
     return sending
 

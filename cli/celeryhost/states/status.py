@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..commands import status_view
 from ..supervisor import locate
 from ..supervisor.rpc import Supervisor
 from ..supervisor.status import look
+from ..supervisor.table import lines
 
 ARGUMENTS = {"config": {"type": "path", "required": True}}
 
 
 def bring(params, check):
     rows = look(Supervisor(locate.find(params["config"])), ()).rows
-    return {"changed": False, "lines": status_view.lines(rows)}
+    return {"changed": False, "lines": lines(rows)}

@@ -18,10 +18,10 @@ from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..masking import MASK, URL_SECRET, hide_passwords
 from ..scripts import conffile_reader
 from ..scripts.conffile_reader import canonical
+from ..shebang import python_of
 from .locate import read_section
 
 READ_SECONDS = 60  # a small board takes 2
-LONGEST = 4096  # characters of a line that names a Python
 INSTALLED = "/opt/supervisor/bin/supervisord"  # roles/supervisor's own virtual environment
 
 Program = namedtuple(
@@ -210,23 +210,6 @@ def _surroundings(pid: int | None):
         if script and os.path.exists(script):
             return python_of(script), None, None
     raise Failure("no supervisord is installed here", DOWN, "run celeryhost provision, or apt install supervisor")
-
-
-def python_of(script: str) -> str:
-    """The Python that an installed script names; pip writes a long path as `#!/bin/sh` and `'''exec' PYTHON …`."""
-    from shlex import split
-
-    from .. import others
-
-    try:  # it may be the app's
-        with open(others.opened(script), encoding="utf-8", errors="replace") as lines:
-            first, second = lines.readline(LONGEST), lines.readline(LONGEST)
-    except OSError:
-        return os.path.join(os.path.dirname(script), "python")
-    words = split(second[len("'''exec'") :]) if first.startswith("#!/bin/sh") else first[2:].split()
-    if len(words) > 1 and words[0].endswith("/env"):
-        words[0] = shutil.which(words[1]) or sys.executable
-    return words[0] if words else sys.executable
 
 
 def _program(section: str, file: str, members: list, inherited: dict[str, str]) -> Program:

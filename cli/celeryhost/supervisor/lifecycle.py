@@ -164,11 +164,11 @@ class _Plan:
 
     def ask_for_tasks(self, chosen: list[Process]):
         alive = [process for process in chosen if process.state in ALIVE and self.is_worker(process)]
-        workers = {process: (self.setting(process, "command"), self.setting(process, "uid")) for process in alive}
-        if workers and self.graceful and self.wait and self.supervisor.believed:
-            from ..celery.active import tasks
+        if alive and self.graceful and self.wait and self.supervisor.believed:
+            from ..celery.active import Running, tasks
 
-            self.tasks.update(tasks(workers))
+            told = [(self.setting(process, "command"), self.setting(process, "uid")) for process in alive]
+            self.tasks.update(tasks([Running(one.name, one.pid, *how) for one, how in zip(alive, told, strict=True)]))
 
     def is_worker(self, process: Process) -> bool:
         from ..celery.command_line import read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from ..errors import NOT_RUNNING, OK, STARTING, UNKNOWN, Failure
+from ..errors import UNKNOWN, Failure, near
 from ..plain import plain
 
 # http://supervisord.org/subprocess.html#process-states
@@ -48,11 +48,6 @@ def from_info(info: dict) -> Process:
         info["stderr_logfile"],
         info["description"],
     )
-
-
-def exit_code(process: Process) -> int:
-    """What `status` exits with for this process alone."""
-    return OK if process.state == "RUNNING" else NOT_RUNNING if process.state in DEAD else STARTING
 
 
 def select(patterns, known: list[Process]) -> list[Process]:
@@ -107,14 +102,6 @@ def _owner(group: str, names: set[str]) -> str:
     return max((name for name in names if group.startswith(f"{name}-")), key=len, default="")
 
 
-def near(word: str, words) -> str:
-    """`did you mean 'x' or 'y'?` for a mistyped `word`, or nothing."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, sorted(words), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
 def is_stream(path: str) -> bool:
     """Whether a log's path leads to something that each process has its own of, such as its stdout (/dev/stdout,
     /proc/self/fd/1, a link to them): opened here it would be the reader's own output."""
@@ -166,7 +153,7 @@ def tail(process: Process, lines: int, supervisor=None) -> list[str]:
 
 def _celery_log(process: Process, supervisor) -> str | None:
     """The file that the process logs to itself, if it is Celery's and supervisord can be asked."""
-    from ..logs.reader import celery_log
+    from ..celery.command_line import own_log
     from .rpc import Fault
 
     try:
@@ -174,9 +161,7 @@ def _celery_log(process: Process, supervisor) -> str | None:
     except (Fault, Failure):
         return None
     place = process.group, process.process
-    return next(
-        (celery_log(str(each.get("command"))) for each in infos if (each["group"], each["name"]) == place), None
-    )
+    return next((own_log(str(each.get("command"))) for each in infos if (each["group"], each["name"]) == place), None)
 
 
 def _file_end(path: str, size: int) -> str:

@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from ..celery.remote_control import Broker
+
 LONGEST_SLEEP = 30  # seconds of beat, as scripts/inside/celeryhost_beat.py has it
 
 Rules = namedtuple(
@@ -48,10 +50,6 @@ a worker's pool is of threads, `transport` how its broker's keys are named (remo
 Sight = namedtuple("Sight", "state pid spawnerr frozen forked wakeups", defaults=(0, "", "", False, None))
 Sight.__doc__ = """A process now: `frozen` says which of its processes is stopped, if any; `forked`, whether it has
 children; `wakeups` changes when it has ticked, or slept and woken (None: not to be judged by that)."""
-
-Broker = namedtuple("Broker", "answered totals waiting unacked")
-Broker.__doc__ = """A broker now: the programs whose worker has answered since the last look; how many tasks a worker
-says that it has begun, and how many wait in its queues, where known; how many tasks all its workers hold."""
 
 Action = namedtuple("Action", "kind program text", defaults=("",))
 Action.__doc__ = """What is done (start, end, kill), or an event to tell of (frozen, silent, unread, late, fatal, loop,

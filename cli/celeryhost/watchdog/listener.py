@@ -17,13 +17,13 @@ import sys
 import time
 
 from .. import proc
-from ..celery.remote_control import Mailbox, speaks
+from ..celery.remote_control import Broker, Mailbox, speaks
 from ..errors import OK, USAGE, Failure
 from ..paths import PACKAGE
 from ..supervisor import programs
 from ..supervisor.locate import Server
 from ..supervisor.rpc import Fault, Supervisor
-from .decisions import SIGNALS, Broker, Program, Rules, Sight, Watch
+from .decisions import SIGNALS, Program, Rules, Sight, Watch
 
 SECRETS = "CELERYHOST_WATCHDOG_SECRETS"
 PATIENCE = 60  # seconds that a command or webhook may take

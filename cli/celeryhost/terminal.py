@@ -1,13 +1,23 @@
-"""What the commands share of writing to a terminal: colours, width, text that can do it no harm."""
+"""Writing to a terminal: colours, width, text that can do it no harm."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from ..errors import INTERRUPTED, USAGE, Failure
+from .errors import INTERRUPTED, USAGE, Failure
 
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
+LEVELS = {  # of a log
+    "DEBUG": "dim",
+    "INFO": "green",
+    "WARNING": "yellow",
+    "WARN": "yellow",
+    "ERROR": "red",
+    "CRITICAL": "red",
+    "CRIT": "red",
+    "FATAL": "red",
+}
 
 
 def coloured(stream=None) -> bool:

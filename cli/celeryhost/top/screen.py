@@ -20,10 +20,10 @@ from textual.widgets import Log, Static
 
 from ..errors import OK
 from ..plain import plain
-from ..top.feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
-from ..top.state import SORTS, State
-from .top_draw import BARS, LEAST, View, bare, key, screen
-from .top_table import fit
+from .draw import BARS, LEAST, View, bare, key, screen
+from .feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
+from .state import SORTS, State
+from .table import fit
 
 SECONDS = 0.5  # between two looks at what has come
 NEAR = 8  # columns: to go over so many costs about what sending them does

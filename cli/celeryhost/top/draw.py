@@ -10,11 +10,10 @@ from rich.text import Text
 
 from ..logs.reader import COLOUR
 from ..plain import plain
-from ..top.state import App, Item, State, waiting
-from .logs import LEVELS
-from .status_view import STATES, duration, remark, size
-from .terminal import cut
-from .top_table import Column, fit, table
+from ..supervisor.table import STATES, duration, remark, size
+from ..terminal import LEVELS, cut
+from .state import App, Item, State, waiting
+from .table import Column, fit, table
 
 LEAST = (60, 12)  # columns and lines
 BARS = "▁▂▃▄▅▆▇█"

@@ -7,12 +7,11 @@ import os
 from collections import namedtuple
 
 from .. import account
-from ..errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
+from ..celery import command_line
+from ..celery.command_line import option
+from ..errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure, near
 from ..scripts import task as task_script
 from ..supervisor import conffile, locate
-from ..supervisor.programs import near
-from . import command_line
-from .command_line import option
 
 START_SECONDS = 60  # until the project is imported, on a small board too
 
