@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from .celery import redis_places
 from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
+from .paths import ETC, LIB, LOGS, PYTHON, noted
 
 WORKER = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -71,7 +72,7 @@ APP = {
     "directory": None,  # where the code is
     "subfolder": None,  # of the code: where manage.py is; None: at its top
     "virtualenv": None,
-    "python": "/usr/bin/python3",  # makes the virtual environment; or a version, such as "3.12"
+    "python": PYTHON,  # makes the virtual environment; or a version, such as "3.12"
     "system_site_packages": False,
     "requirements": None,  # None: what requirements.declared finds; False: the virtual environment is not ours
     "packages": [],  # of apt
@@ -117,8 +118,7 @@ VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer i
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
-CAPTURED = "/var/log/celeryhost"
-SUPPORT = "/usr/local/lib/celeryhost/celeryhost/scripts/inside"  # modules for the project's own Python, on a host
+SUPPORT = f"{LIB}/celeryhost/scripts/inside"  # modules for the project's own Python, on a host
 RESERVED = ("HOME", "CELERYHOST_RELEASE")
 TAKEN_NAMES = ("celeryhost", "supervisor", "redis", "root")  # accounts, groups, programs and folders of a host
 
@@ -205,7 +205,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
         raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
     app["python"] = _python(app["python"], f"python {of}")
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
-    app["captured"] = _path(app["captured"] or f"{CAPTURED}/{name}", f"captured {of}")
+    app["captured"] = _path(app["captured"] or f"{LOGS}/{name}", f"captured {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
     for key in ("checkout", "logs", "data"):
         if f"{app['captured']}/".startswith(f"{app[key]}/") and not app["development"]:
@@ -216,7 +216,7 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     app["support"] = SUPPORT
     app["transport_options"] = {}
     app["git_key"] = _git_key(app, f"git_key {of}")
-    app["key"] = f"/etc/celeryhost/{name}.git-key" if app["git_key"] else None
+    app["key"] = noted(name, "git-key") if app["git_key"] else None
     app["version"] = _text(app["version"], f"version {of}", _VERSION, "a branch, tag or commit")
     app["requirements"] = _requirements(app["requirements"], f"requirements {of}")
     app["packages"] = [_text(package, f"packages {of}", _PACKAGE, "an apt package") for package in app["packages"]]
@@ -426,8 +426,8 @@ def log_places(apps: list[dict]) -> dict[str, dict]:
     roots = {"owner": "root", "group": "supervisor", "mode": "2750"}
     for app in apps:
         owned = {"owner": app["user"], "group": "supervisor"}
-        if os.path.dirname(app["captured"]) == CAPTURED:
-            folders[CAPTURED] = roots
+        if os.path.dirname(app["captured"]) == LOGS:
+            folders[LOGS] = roots
         folders |= {app["captured"]: roots, app["logs"]: owned | {"mode": "2750"}}
         for program in _programs(app):
             if program in app["workers"] or program is app["beat"]:
@@ -438,10 +438,10 @@ def log_places(apps: list[dict]) -> dict[str, dict]:
 
 
 def environment_files(apps: list[dict], groups: dict, broker_url: str, redis_url: str | None = None) -> dict[str, dict]:
-    """`/etc/celeryhost/NAME.env` of each app, for module install_files: `files` and `secrets`."""
+    """The file with the environment of each app (paths.noted), for module install_files: `files` and `secrets`."""
     files, secrets = {}, {}
     for app in apps:
-        path = f"/etc/celeryhost/{app['name']}.env"
+        path = noted(app["name"], "env")
         files[path] = {"group": groups[app["name"]], "mode": "0640"}
         secrets[path] = shell_environment(environment(app, {"environment": {}}, broker_url, None, redis_url))
     return {"files": files, "secrets": secrets}
@@ -685,7 +685,7 @@ def _flower(app: dict, of: str, taken: Container[int]) -> dict | None:
     for key in ("max_tasks", "max_workers"):
         flower[key] = _number(flower[key], f"{key} {of}")
     flower["memory"] = _number(flower["memory"], f"memory {of}", least=150)  # it begins with a hundred
-    known = {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": f"/etc/celeryhost/{app['name']}-flower.password"}
+    known = {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": f"{ETC}/{app['name']}-flower.password"}
     flower["environment"] = known | _environment(flower["environment"], f"environment {of}")
     flower["arguments"] = [_text(argument, f"arguments {of}") for argument in flower["arguments"]]
     return flower | _placed(app, "flower")

@@ -6,9 +6,25 @@ import os
 
 from .errors import FAILED, Failure
 
+# On a host. The roles name the same.
+ETC = "/etc/celeryhost"  # passwords, environments, what is noted of apps
+LIB = "/usr/local/lib/celeryhost"  # this package
+CACHE = "/var/cache/celeryhost"
+LOGS = "/var/log/celeryhost"  # what supervisord captures: root's own
+SUPERVISOR = "/opt/supervisor"  # Supervisor's virtual environment, where it is not the distribution's
+SUPERVISORD_CONF = "/etc/supervisor/supervisord.conf"
+REDIS_PASSWORD = f"{ETC}/redis.password"
+WEB_PASSWORD = f"{ETC}/web.password"
+PYTHON = "/usr/bin/python3"
+
 PACKAGE = os.path.dirname(os.path.realpath(__file__))
 COLLECTION = "celeryhost.celeryhost"  # as galaxy.yml names it
 _PLACE = os.path.join("ansible_collections", *COLLECTION.split("."))
+
+
+def noted(app: str, what: str) -> str:
+    """The file on a host with what is noted of an app: its `env`, `files`, `code` or `git-key`."""
+    return f"{ETC}/{app}.{what}"
 
 
 def tree() -> str:

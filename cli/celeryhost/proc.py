@@ -6,6 +6,8 @@ import os
 import time
 from collections import namedtuple
 
+from .paths import ETC
+
 Usage = namedtuple("Usage", "seconds age memory measure")
 Usage.__doc__ = """What a process and its descendants use: CPU `seconds` since the tree began, `age` seconds ago, and
 `memory` in bytes. `measure` is `pss` for a forked tree, whose processes share pages that a sum of their RSS would count
@@ -51,21 +53,17 @@ def age(pid: int) -> float | None:
     return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
 
 
-# APP.code: since when an app's code on disk is what it is (states/changing.py), which everybody may read.
-CODE = "/etc/celeryhost"
-
-
 def code_moments() -> dict[str, float]:
     """{app: since when its code is what it is, in seconds since the boot}: negative since an earlier boot, inf while it
-    is being changed, or was when a run was killed."""
+    is being changed, or was when a run was killed. states/changing.py writes it, and everybody may read it."""
     try:
-        names = [name for name in os.listdir(CODE) if name.endswith(".code")]
+        names = [name for name in os.listdir(ETC) if name.endswith(".code")]
     except OSError:
         return {}
     boot = boot_id() if names else b""
     found = {}
     for name in names:
-        known, _, moment = _read(f"{CODE}/{name}").strip().partition(b" ")
+        known, _, moment = _read(f"{ETC}/{name}").strip().partition(b" ")
         if moment:
             found[name[:-5]] = float(moment) if known in (boot, b"any") else -1.0
     return found

@@ -14,6 +14,7 @@ from ..celery.command_line import option
 from ..celery.log_lines import entry_sent
 from ..errors import DENIED, UNKNOWN, Failure, near
 from ..logs import times
+from ..paths import REDIS_PASSWORD
 from ..project import tasks
 from ..scripts import doctor as doctor_script
 from ..scripts import mysql as mysql_script
@@ -30,7 +31,6 @@ from .redis import Redis
 LOCAL = ("localhost", "127.0.0.1", "::1")
 REDIS_USERS = ("redis", "valkey")
 LISTENING = "0A"  # include/net/tcp_states.h
-PASSWORD_FILE = "/etc/celeryhost/redis.password"
 LOG_END = 1 << 18  # bytes of beat's log that are looked through
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
@@ -240,7 +240,7 @@ class Host:
         if not port:
             raise Skip("no Redis is used here")
         try:
-            with open(PASSWORD_FILE) as file:
+            with open(REDIS_PASSWORD) as file:
                 password = file.read().strip()
         except FileNotFoundError:
             raise Skip("no Redis of celeryhost's is here") from None

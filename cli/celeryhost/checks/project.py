@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from .. import masking, others
 from ..celery import redis_places, resp
 from ..errors import DENIED, Failure
+from ..paths import noted
 from ..project.preflight import sources
 from ..scripts import mysql as mysql_script
 from . import ROOT, Skip, fail, ok, skip, warn
@@ -171,7 +172,7 @@ def settings(host: Host, app: App):
                 app.name,
                 f"{name} of the project has no effect",
                 f"CELERY_{name.upper()} in the environment overrides it; the web process needs the same",
-                f"have the project read CELERY_{name.upper()} too (/etc/celeryhost/{app.name}.env has it)",
+                f"have the project read CELERY_{name.upper()} too ({noted(app.name, 'env')} has it)",
             )
         else:
             yield warn(

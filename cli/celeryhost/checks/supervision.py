@@ -6,6 +6,7 @@ import os
 import re
 
 from ..errors import DENIED, DOWN, USAGE, Failure
+from ..paths import SUPERVISORD_CONF
 from ..supervisor import conffile
 from ..supervisor.loops import loops
 from ..supervisor.programs import processes as processes_of
@@ -110,7 +111,7 @@ def warning(host: Host):
             "options.py: UserWarning: Supervisord is running as root and it is searching for its configuration file in "
             "default locations (including its current working directory)",
             "it was started without -c",
-            "start it with -c /etc/supervisor/supervisord.conf",
+            f"start it with -c {SUPERVISORD_CONF}",
         )
 
 

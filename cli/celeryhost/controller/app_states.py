@@ -11,6 +11,7 @@ import os
 
 from .. import apps
 from ..errors import USAGE, Failure
+from ..paths import CACHE, noted
 from ..project.preflight import project_problems
 from ..scripts.requirements import Unfit, declared
 from ..states.look import digest
@@ -78,13 +79,13 @@ def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
             asked[f"{app['name']} code"] = _code(app)
         if app["key"]:
             asked[f"{app['name']} key"] = ["git_key", key(app)]
-        environment = f"/etc/celeryhost/{app['name']}.env"
+        environment = noted(app["name"], "env")
         workers = [{"settings": worker["settings"]} for worker in app["workers"]]
         part = {key: app[key] for key in LOADED} | {"workers": workers}
         known = {"app": part, "environment_file": environment, "migrations": app["migrate"]}
         known |= {
             "results": apps.results_given(app),
-            "record": f"/var/cache/celeryhost/{app['name']}.loads",
+            "record": f"{CACHE}/{app['name']}.loads",
             "keep": keep,
         }
         asked[f"{app['name']} loads"] = ["celery_app", known]
@@ -180,7 +181,7 @@ def _for_python(app: dict) -> str:
 
 
 def _code(app: dict) -> list:
-    own = {"dest": app["checkout"], "owner": app["user"], "moment": f"/etc/celeryhost/{app['name']}.code"}
+    own = {"dest": app["checkout"], "owner": app["user"], "moment": noted(app["name"], "code")}
     if app["source_kind"] == "git":
         known = {"repo": app["source"], "version": app["version"], "key": app["key"]}
         return ["project_git", known | own]
@@ -188,5 +189,5 @@ def _code(app: dict) -> list:
         files = source_files(app["source"])
     except OSError as error:
         raise Failure(f"source of app {app['name']}: {error.filename}: {error.strerror}", USAGE) from None
-    known = {"src": app["source"], "files": files, "record": f"/etc/celeryhost/{app['name']}.files"}
+    known = {"src": app["source"], "files": files, "record": noted(app["name"], "files")}
     return ["project_folder", known | own]

@@ -12,7 +12,7 @@ from ..states import look
 
 PACKAGE = look.digest(paths.PACKAGE)
 COMMAND = (
-    '/usr/bin/python3 -IS -c \'import sys; sys.path.insert(0, "/usr/local/lib/celeryhost"); '
+    f'{paths.PYTHON} -IS -c \'import sys; sys.path.insert(0, "{paths.LIB}"); '
     "from celeryhost.states import look; look.main()'"
 )
 # Of an app's environment: what is written elsewhere, too, and would be struck out of every message.

@@ -9,10 +9,10 @@ from collections import namedtuple
 from contextlib import contextmanager
 
 from ..errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, Failure
+from ..paths import WEB_PASSWORD
 from ..supervisor import conffile, locate
 from .remote import CONNECT_SECONDS, plain_ssh, ssh
 
-PASSWORD_FILE = "/etc/celeryhost/web.password"  # made by roles/supervisor
 PAGE_SECTION = "celeryhost:page"
 PAGE_OPTIONS = ("port", "username", "password")
 FLOWER_PORT = 5555
@@ -173,7 +173,7 @@ def _password(stored: str, config: str) -> str:
 
     if stored and not stored.startswith("{SHA}"):
         return stored
-    password = _secret(PASSWORD_FILE)
+    password = _secret(WEB_PASSWORD)
     if stored and sha1(password.encode()).hexdigest() != stored[len("{SHA}") :].lower():
         fix = "set another one: supervisor_web_password and celeryhost provision"
         raise Failure(f"{config} has only a hash of the password", FAILED, fix)

@@ -16,13 +16,13 @@ from collections import namedtuple
 
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..masking import MASK, URL_SECRET, hide_passwords
+from ..paths import SUPERVISOR
 from ..scripts import conffile_reader
 from ..scripts.conffile_reader import canonical
 from ..shebang import python_of
 from .locate import read_section
 
 READ_SECONDS = 60  # a small board takes 2
-INSTALLED = "/opt/supervisor/bin/supervisord"  # roles/supervisor's own virtual environment
 
 Program = namedtuple(
     "Program",
@@ -206,7 +206,7 @@ def _surroundings(pid: int | None):
             folder = _link(pid, "cwd")
             return python, environment, folder if folder and os.path.isdir(folder) else None
     beside = os.path.join(os.path.dirname(sys.executable), "supervisord")
-    for script in (INSTALLED, shutil.which("supervisord"), beside):
+    for script in (f"{SUPERVISOR}/bin/supervisord", shutil.which("supervisord"), beside):
         if script and os.path.exists(script):
             return python_of(script), None, None
     raise Failure("no supervisord is installed here", DOWN, "run celeryhost provision, or apt install supervisor")

@@ -10,9 +10,10 @@ import sys
 from collections import namedtuple
 
 from ..errors import DENIED, DOWN, USAGE, Failure
+from ..paths import SUPERVISORD_CONF
 
 PASSWORD_VARIABLE = "SUPERVISOR_PASSWORD"
-SEARCH = ("supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
+SEARCH = ("supervisord.conf", "etc/supervisord.conf", "/etc/supervisord.conf", SUPERVISORD_CONF)
 
 Server = namedtuple("Server", "url user password config", defaults=(None, None, None))
 Server.__doc__ = """Where supervisord listens (`unix://PATH` or `http://HOST:PORT`), the credentials, and the
