@@ -19,7 +19,8 @@ def main() -> None:
 
             code = watch()
         else:
-            code = _plain_status(sys.argv[1:]) if _is_plain_status(sys.argv[1:]) else _click()
+            answered = _plain_status(sys.argv[1:])
+            code = _click() if answered is None else answered
         sys.stdout.flush()
     except Failure as failure:
         code = _say(failure, failure.code)
@@ -40,16 +41,27 @@ def _refusal() -> type[Exception]:
     return Fault
 
 
-def _is_plain_status(args: list[str]) -> bool:
-    """`status [PROGRAM…] [--json]`: answered without importing click, which takes longer than the answer."""
-    return args[:1] == ["status"] and all(arg in ("--json", "--") or not arg.startswith("-") for arg in args[1:])
+# Of the options that all commands share (cli.py) those that `status` needs no click for.
+_PLAIN = {
+    **dict.fromkeys(("-c", "--configuration"), "config"),
+    **dict.fromkeys(("-s", "--serverurl"), "url"),
+    **dict.fromkeys(("-u", "--username"), "user"),
+}
 
 
-def _plain_status(args: list[str]) -> int:
+def _plain_status(args: list[str]) -> int | None:
+    """Answer `[-c FILE] [-s URL] [-u USER] status [PROGRAM…] [--json]` without importing click, which takes longer than
+    the answer; None for anything else."""
+    where: dict[str, str] = {}
+    while len(args) > 1 and args[0] in _PLAIN:
+        where[_PLAIN[args[0]]] = args[1]
+        args = args[2:]
+    if args[:1] != ["status"] or any(arg.startswith("-") and arg not in ("--json", "--") for arg in args[1:]):
+        return None
     from .commands.status_view import show
 
     names = [arg for arg in args[1:] if arg not in ("--json", "--")]
-    return show(names, as_json="--json" in args)
+    return show(names, "--json" in args, **where)
 
 
 def _click() -> int:

@@ -46,7 +46,7 @@ def usage(pids, parent: int | None = None) -> dict[int, Usage]:
 
 def age(pid: int) -> float | None:
     """Seconds since a process was forked, None when there is none or it is not visible."""
-    text = _read(f"/proc/{pid}/stat")
+    text = read(f"/proc/{pid}/stat")
     if not text:
         return None
     ticks = int(text[text.rindex(b")") + 2 :].split()[START])
@@ -63,7 +63,7 @@ def code_moments() -> dict[str, float]:
     boot = boot_id() if names else b""
     found = {}
     for name in names:
-        known, _, moment = _read(f"{ETC}/{name}").strip().partition(b" ")
+        known, _, moment = read(f"{ETC}/{name}").strip().partition(b" ")
         if moment:
             found[name[:-5]] = float(moment) if known in (boot, b"any") else -1.0
     return found
@@ -77,7 +77,7 @@ def is_older(program: str, born: float, moments: dict[str, float]) -> bool:
 
 
 def boot_id() -> bytes:
-    return _read("/proc/sys/kernel/random/boot_id").strip()
+    return read("/proc/sys/kernel/random/boot_id").strip()
 
 
 def since_boot() -> float:
@@ -91,7 +91,7 @@ def _stats() -> dict[int, list[bytes]]:
         return {}
     found = {}
     for name in names:
-        if name.isdigit() and (text := _read(f"/proc/{name}/stat")):
+        if name.isdigit() and (text := read(f"/proc/{name}/stat")):
             found[int(name)] = text[text.rindex(b")") + 2 :].split()
     return found
 
@@ -99,14 +99,15 @@ def _stats() -> dict[int, list[bytes]]:
 def _pss(pids: list[int]) -> int | None:
     total = 0
     for pid in pids:
-        _, found, rest = _read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
+        _, found, rest = read(f"/proc/{pid}/smaps_rollup").partition(b"\nPss:")
         if not found:
             return None
         total += int(rest.split(maxsplit=1)[0]) * 1024
     return total
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The beginning of a file of /proc; empty where there is none to see."""
     try:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -115,23 +116,3 @@ def _read(path: str) -> bytes:
             os.close(handle)
     except OSError:
         return b""
-
-
-Look = namedtuple("Look", "command stopped children wakeups")
-Look.__doc__ = """A process: the name of its program, whether it is stopped by a signal (a debugger's stop does not
-count), the pids of its children, and how often its main thread has gone to sleep by itself."""
-
-
-def look(pid: int) -> Look | None:
-    """The Look of a process, None without one."""
-    text, status = _read(f"/proc/{pid}/stat"), _read(f"/proc/{pid}/status")
-    if not text or not status:
-        return None
-    command = text[text.index(b"(") + 1 : text.rindex(b")")].decode(errors="replace")
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return None
-    children = [int(child) for thread in threads for child in _read(f"/proc/{pid}/task/{thread}/children").split()]
-    wakeups = int(status.partition(b"\nvoluntary_ctxt_switches:")[2].split(maxsplit=1)[0])
-    return Look(command, text[text.rindex(b")") + 2 :][:1] == b"T", children, wakeups)

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -52,6 +53,21 @@ def test_all_run(daemon):
     assert [line.split()[:3] for line in lines] == [
         [name, "RUNNING", str(daemon.pid(name))] for name in ("mysite-beat", "mysite-worker")
     ]
+
+
+def test_the_options_that_name_a_supervisord_need_no_click(daemon):
+    daemon.program("p")
+    daemon.start()
+    code = "import sys; sys.modules['click'] = None; from celeryhost.__main__ import main; main()"
+    for options in (["-c", daemon.config], ["--serverurl", f"unix://{daemon.socket}", "-u", "nobody"]):
+        for words in (["status"], ["status", "p", "--json"]):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *options, *words], cwd="/", capture_output=True, text=True
+            )
+            assert (done.returncode, done.stderr) == (errors.OK, "")
+            assert "RUNNING" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code, "-c", daemon.config], cwd="/", capture_output=True, text=True)
+    assert "click is missing" in done.stderr, "what is no plain `status` is click's to read"
 
 
 def test_no_programs(daemon):

@@ -15,9 +15,9 @@ from ..supervisor.table import lines
 VERSION = 1  # of the JSON, docs/json.md
 
 
-def show(names, as_json: bool = False, server=None, sort: str | None = None) -> int:
-    """Print the status of the programs that `names` mean; returns the exit code. `server`: a locate.Server."""
-    return write(look(Supervisor(server or locate.find()), names), as_json, sort)
+def show(names: list[str], as_json: bool, **where: str) -> int:
+    """Print the status of the programs that `names` mean; returns the exit code. `where`: as locate.find has it."""
+    return write(look(Supervisor(locate.find(**where)), names), as_json)
 
 
 def write(report: Report, as_json: bool = False, sort: str | None = None) -> int:

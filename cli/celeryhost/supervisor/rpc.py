@@ -9,22 +9,20 @@ from __future__ import annotations
 import _socket  # the C half of socket: the other half's imports are a fifth of what `status` takes
 import errno
 import os
+import pyexpat as expat  # xml.parsers.expat is nothing else, and three files to find
 import sys
 import time
 from binascii import b2a_base64
-from xml.parsers import expat
 
 from ..errors import DENIED, DOWN, Failure
 
 # Fault codes of supervisor/xmlrpc.py that callers tell apart.
-UNKNOWN_METHOD = 1
 SHUTDOWN_STATE = 6
 BAD_NAME = 10
 SPAWN_ERROR = 50
 ALREADY_STARTED = 60
 NOT_RUNNING = 70
 ALREADY_ADDED = 90
-STILL_RUNNING = 91
 CANT_REREAD = 92
 
 

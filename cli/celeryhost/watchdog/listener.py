@@ -16,7 +16,6 @@ import socket
 import sys
 import time
 
-from .. import proc
 from ..celery.remote_control import Broker, Mailbox, speaks
 from ..errors import OK, USAGE, Failure
 from ..paths import PACKAGE
@@ -24,6 +23,7 @@ from ..supervisor import programs
 from ..supervisor.locate import Server
 from ..supervisor.rpc import Fault, Supervisor
 from .decisions import SIGNALS, Program, Rules, Sight, Watch
+from .processes import look
 
 SECRETS = "CELERYHOST_WATCHDOG_SECRETS"
 PATIENCE = 60  # seconds that a command or webhook may take
@@ -153,10 +153,10 @@ class Dog:
             self.pids[process.name] = process.pid
             for mailbox in self.mailboxes.values():
                 mailbox.forget(process.name)
-        seen = proc.look(process.pid) if process.name in self.watch.programs and process.pid else None
+        seen = look(process.pid) if process.name in self.watch.programs and process.pid else None
         if not seen:
             return Sight(process.state, process.pid, process.spawnerr)
-        children = [child for child in map(proc.look, seen.children) if child]
+        children = [child for child in map(look, seen.children) if child]
         frozen = "one of its processes" if any(child.stopped for child in children) else ""
         if seen.stopped:
             frozen = "its main process"
