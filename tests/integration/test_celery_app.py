@@ -91,6 +91,11 @@ BROKEN = {
         "DATABASES['default']['ENGINE'] = 'django.db.backends.postgresql'",
         r"Error loading psycopg2 or psycopg module .*; add psycopg\[binary\] to",
     ),
+    "what newer Pythons' environments have no more": (
+        TASKS,
+        """raise ModuleNotFoundError("No module named 'pkg_resources'")""",
+        r"LAST\); add setuptools<81 to the project's requirements",
+    ),
     "an exception of several lines": (
         SETTINGS,
         r"raise ValueError('one\n  two')",

@@ -131,7 +131,7 @@ def test_a_task_gives_its_result(shop):
     assert (kwargs, greeting, uid) == ({"k": "v"}, "hello to 'you' there", os.getuid())
 
     done = shop.run()
-    assert done.returncode == 0
+    assert (done.returncode, done.stdout) == (0, "{}\n")
     assert done.stderr.startswith("celery.accumulate in ")
 
     done = shop.run("shop.forget")

@@ -261,7 +261,7 @@ DEBUG = env("DEBUG")
 TOKEN = env.str("TOKEN")
 WITH = env.bool("WITH", False) or env("WITH2", default="") or config("WITH3", default=1) or config("WITH4", "x")
 CAST = config("CAST", cast=int)
-DATABASES = {"default": env.db()}
+DATABASES = {"default": env.db(), "other": {"NAME": os.getenv("DB"), "OPTIONS": {"x": os.getenv("OPTION")}}}
 CACHES = {"default": env.cache("CACHE", default="")}
 OWN = get_env("OWN")
 try:
@@ -307,7 +307,7 @@ def test_variables_that_are_read_without_a_default(project):
     del files["s/settings.py"]
     found = init.look(project(files))
     always, sometimes = init.required(found, "s", "s.settings.production")
-    assert sorted(always) == sorted(["P", "A", "KEY", "HOSTS", "PORT", "TOKEN", "CAST", "DATABASE_URL", "OWN"])
+    assert sorted(always) == sorted(["P", "A", "KEY", "HOSTS", "PORT", "TOKEN", "CAST", "DATABASE_URL", "DB", "OWN"])
     assert sometimes == ["BUCKET", "OTHER"]
     assert init.required(found, "s", "s.settings.local") == (["L"], [])
     entry = init.description(found, "s", "s", "s.settings.local")

@@ -11,6 +11,8 @@ import ast
 # What django-environ and environs read without being given a name, by method.
 _NAMELESS = {"db": "DATABASE_URL", "db_url": "DATABASE_URL", "cache": "CACHE_URL", "cache_url": "CACHE_URL"}
 _NAMELESS |= {"email": "EMAIL_URL", "email_url": "EMAIL_URL", "search_url": "SEARCH_URL", "channels": "CHANNELS_URL"}
+# Of an entry of DATABASES: with None for its name, PostgreSQL takes the database of its own administration.
+_DATABASE = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 # What celeryhost itself gives to programs, and what every process has.
 _GIVEN = {"CELERY_BROKER_URL", "HOME", "LANG", "PATH", "PWD", "USER", "PYTHONPATH", "PYTHONUNBUFFERED"}
 
@@ -144,6 +146,8 @@ class _Finder(ast.NodeVisitor):
         target = getattr(node.targets[0], "id", "")
         if target in self.used:
             self._optional(node.value)
+        if target == "DATABASES":
+            self._database(node.value)
         if _called(node.value) == "SecretValue" or any(
             word.arg == "environ_required" and getattr(word.value, "value", False)
             for word in getattr(node.value, "keywords", ())
@@ -177,6 +181,13 @@ class _Finder(ast.NodeVisitor):
             for argument in node.args[:1]:
                 self._optional(argument)
         self.generic_visit(node)
+
+    def _database(self, setting):
+        for entry in ast.walk(setting):
+            if isinstance(entry, ast.Dict):
+                for key, value in zip(entry.keys, entry.values, strict=True):
+                    if _text(key) in _DATABASE:
+                        self._optional(value)
 
     def _optional(self, node):
         """Note os.getenv("X") and os.environ.get("X") without a default, where None would not do."""

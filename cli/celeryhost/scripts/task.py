@@ -32,6 +32,8 @@ import traceback
 # arguments: they do not fit; failed: the task raised; timeout: no result in time; backend: the result is not readable.
 ERRORS = ("project", "broker", "silent", "unknown", "arguments", "failed", "timeout", "backend")
 DEFAULT_TASK = "celery.accumulate"
+# It gives back {}, which a project's own signals for results, made for those of its tasks, most often can read.
+DEFAULT_ARGUMENTS = {"args": [{}], "kwargs": {"index": 0}}
 NO_RESULT = "a worker ran it and stored no result: ignore_result is set, or its result backend is another one"
 REPLY_SECONDS = 10  # a small board needs some
 
@@ -63,7 +65,7 @@ def answer(request: dict) -> dict:
     workers = first_to_answer(app, patience)
     name, options = request["task"], request.get("sending") or {}
     if name is None:
-        name = DEFAULT_TASK
+        name, request = DEFAULT_TASK, request | DEFAULT_ARGUMENTS
         options = {"queue": queue_of(app, sorted(workers)[0])}
     elif not any(name in tasks for tasks in workers.values()):
         workers = registered(app, 2, None)  # the first to answer was not the only one

@@ -86,8 +86,9 @@ UNSET = re.compile(
     r"KeyError: '(?P<os>\w+)' |Set the (\w+) environment variable|"
     r"""variable "?(\w+)"? not set|UndefinedValueError: (\w+) not found"""
 )
-# How Django says that the driver of a database is not installed, and what to write for it.
-DRIVERS = {
+# How Django and Python say that something is not installed, and what to write for it.
+MISSING = {
+    "No module named 'pkg_resources'": "add setuptools<81 to the project's requirements",
     "Error loading psycopg2 or psycopg module": (
         "add psycopg[binary] to the project's requirements (on a 32-bit ARM board psycopg, all Python)"
     ),
@@ -199,7 +200,7 @@ def _ended(code, output):
 
 def _fix(app, output):
     why = cause(output, app["directory"])
-    if driver := next((fix for words, fix in DRIVERS.items() if words in why), None):
+    if driver := next((fix for words, fix in MISSING.items() if words in why), None):
         return driver
     absent = re.search(rf"FileNotFoundError: .*'({re.escape(app['directory'])}/[^']+)/[^/']+'", why)
     if absent and not os.path.isdir(absent[1]):

@@ -6,6 +6,7 @@ uv belongs to root and is run by the app's account alone, for it runs what packa
 from __future__ import annotations
 
 import ast
+import glob
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ sys.path.insert(0, glob.glob(os.path.join(wheels, "pip-*.whl"))[0])
 from pip._internal.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
+# What `python -m venv` brings before Python 3.12, and requirements of that time rely on unsaid: the last with pkg_resources.
+SETUPTOOLS = "setuptools<81"
 NO_INDEX = "UV_NO_INDEX"  # uv itself has but an option for it
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # What turns a lock file that uv cannot read into requirements with hashes: [the tool, its words], one after the other.
@@ -173,6 +176,8 @@ class Uv(Pip):
         words = ["--system-site-packages"] if system else []
         brings = {} if python.startswith("/") else {"UV_PYTHON_DOWNLOADS": "automatic"}
         self.run(self.program, "venv", "--quiet", "--allow-existing", "--python", python, *words, path, **brings)
+        if glob.glob(f"{path}/lib/python3.[0-9]") or glob.glob(f"{path}/lib/python3.1[01]"):
+            self.install(path, [SETUPTOOLS])
 
     def install(self, path: str, words: list[str]) -> None:
         """What has no wheel for this machine is built; where that fails, a release with a wheel is looked for."""
