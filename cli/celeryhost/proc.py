@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import namedtuple
 
@@ -51,6 +52,25 @@ def age(pid: int) -> float | None:
         return None
     ticks = int(text[text.rindex(b")") + 2 :].split()[START])
     return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
+
+
+# What the kernel puts, with the program's path, before the words of one that qemu-user runs by binfmt_misc, as armhf in
+# Docker on another machine.
+_EMULATOR = re.compile(r"/qemu-[\w-]+$|-binfmt-P$")
+
+
+def words(pid: int | str) -> list[str]:
+    """The command line of a process, without an emulator's own words; empty where it is not visible or has none.
+
+    A process that has set its title, as Redis does, has one text with spaces, which is split.
+    """
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            text = os.fsdecode(file.read()).rstrip("\0 ")
+    except OSError:
+        return []
+    found = text.split("\0") if "\0" in text else text.split()
+    return found[2:] if found and _EMULATOR.search(found[0]) else found
 
 
 def code_moments() -> dict[str, float]:

@@ -1,6 +1,10 @@
 """Command lines as public projects have them in their Supervisor files."""
 
+import subprocess
+import sys
+
 import pytest
+from celeryhost import proc
 from celeryhost.celery import command_line
 
 
@@ -80,3 +84,15 @@ def test_a_process_is_what_it_runs_itself():
     assert command_line.of_process(["/v/bin/python", "/v/bin/celery", "-A", "shop", "beat"]).name == "beat"
     assert command_line.of_process(["sh", "-c", "celery -A shop beat"]) is None
     assert command_line.of_process(["flock", "-F", "x", "/v/bin/celery", "-A", "shop", "beat"]) is None
+
+
+@pytest.mark.parametrize("emulator", ["/usr/libexec/qemu-binfmt/arm-binfmt-P", "/usr/bin/qemu-arm-static", "celery"])
+def test_the_words_of_a_process_that_an_emulator_runs(tmp_path, emulator):
+    script = tmp_path / "celery"
+    script.write_text("print(flush=True); input()")
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([emulator, script, "celery", "beat"], executable=sys.executable, **streams) as process:
+        process.stdout.readline()
+        found = proc.words(process.pid)
+        process.kill()
+    assert found == (["celery", "beat"] if "qemu" in emulator else ["celery", str(script), "celery", "beat"])

@@ -8,7 +8,7 @@ from collections import namedtuple
 from contextlib import suppress
 from shlex import split
 
-from .. import others
+from .. import others, proc
 from ..celery import command_line
 from ..celery.command_line import option
 from ..celery.log_lines import entry_sent
@@ -324,14 +324,7 @@ def processes(uids=None) -> dict[int, list[str]]:
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            try:
-                if uids is not None and os.stat(f"/proc/{name}").st_uid not in uids:
-                    continue
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    text = os.fsdecode(file.read()).rstrip("\0 ")
-            except OSError:
-                continue
-            if text:
-                # A process that has set its title, as Redis does, has one text with spaces.
-                found[int(name)] = text.split("\0") if "\0" in text else text.split()
+            with suppress(OSError):
+                if (uids is None or os.stat(f"/proc/{name}").st_uid in uids) and (command := proc.words(name)):
+                    found[int(name)] = command
     return found

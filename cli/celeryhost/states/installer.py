@@ -27,7 +27,7 @@ sys.path.insert(0, glob.glob(os.path.join(wheels, "pip-*.whl"))[0])
 from pip._internal.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-# What `python -m venv` brings before Python 3.12, and requirements of that time rely on unsaid: the last with pkg_resources.
+# What `python -m venv` brings before Python 3.12, and packages of then rely on unsaid: the last with pkg_resources.
 SETUPTOOLS = "setuptools<81"
 NO_INDEX = "UV_NO_INDEX"  # uv itself has but an option for it
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"

@@ -500,7 +500,5 @@ def _holder(handle: int) -> str:
         for line in locks:
             words = line.split()
             if words[1] == "FLOCK" and words[5].rpartition(":")[2] == inode:
-                with open(f"/proc/{int(words[4])}/cmdline", "rb") as file:
-                    command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-                return f": pid {words[4]} ({command[:120]})"
+                return f": pid {words[4]} ({' '.join(proc.words(int(words[4])))[:120]})"
     return ""

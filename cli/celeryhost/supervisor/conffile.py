@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections import namedtuple
 
+from .. import proc
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..masking import MASK, URL_SECRET, hide_passwords
 from ..paths import SUPERVISOR
@@ -155,11 +156,7 @@ def main_file(pid: int) -> str | None:
 
 
 def _words(pid: int) -> list[str]:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = [os.fsdecode(word) for word in file.read().split(b"\0")]
-    except OSError:
-        return []
+    words = proc.words(pid)
     return words if any("supervisor" in word for word in words[:3]) else []
 
 
