@@ -12,7 +12,8 @@ from .plain import plain_lines
 def main() -> None:
     """Run the command line and exit with its code (docs/exit-codes.md)."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # what this terminal's encoding cannot show
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # what this terminal's encoding cannot show
     try:
         if sys.argv[1:] == ["watchdog"]:  # what supervisord starts; no command for people
             from .watchdog.listener import main as watch
@@ -83,7 +84,8 @@ def _click() -> int:
     except click.exceptions.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        command = error.ctx.command_path if getattr(error, "ctx", None) else "celeryhost"
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "celeryhost"
         return _say(f"{error.format_message().rstrip('.')}; {command} --help says more", error.exit_code)
 
 

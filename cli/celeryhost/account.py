@@ -14,6 +14,8 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
+from typing import IO, Any
 
 LIMIT = 4 << 20  # bytes of an output that are kept, its last
 LINGER = 1.0  # seconds that output is waited for once the command has ended: what it left behind may hold it open
@@ -31,12 +33,12 @@ _CAUSED = "The above exception was the direct cause of"
 _MEANWHILE = "During handling of the above exception"
 
 
-def named(user: str):
+def named(user: str) -> pwd.struct_passwd:
     """The account (pwd) of that name or number; raises KeyError."""
     return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
 
 
-def become(account) -> dict:
+def become(account: pwd.struct_passwd) -> dict[str, Any]:
     """What has subprocess be that account, in a session of its own. Nothing to become where this process is it."""
     apart = {"start_new_session": True}
     if os.geteuid() == account.pw_uid:
@@ -50,7 +52,7 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
 
 
-def variables(account) -> dict[str, str]:
+def variables(account: pwd.struct_passwd) -> dict[str, str]:
     """The environment that a command of that account starts with."""
     own = {"HOME": account.pw_dir, "USER": account.pw_name, "LOGNAME": account.pw_name, "SHELL": "/bin/sh"}
     return {"PATH": PATH} | inherited() | own | {"LC_ALL": "C.UTF-8"}
@@ -73,20 +75,32 @@ def run(
     return code, said.decode(errors="replace")
 
 
-def converse(command, account, given: bytes = b"", seconds: float | None = None, limit: int = LIMIT, **options):
+def converse(
+    command: Sequence[str],
+    account: pwd.struct_passwd,
+    given: bytes = b"",
+    seconds: float | None = None,
+    limit: int = LIMIT,
+    **options: Any,
+) -> tuple[int, bytes, bytes]:
     """(exit code, stdout, stderr) of `command`, run as `account`; of what it says the last `limit` bytes each.
 
     `options` are subprocess.Popen's. Raises TimeoutError, when all of it has been killed, and OSError.
     """
     pipes = {"stdin": subprocess.PIPE if given else subprocess.DEVNULL, "stdout": subprocess.PIPE}
-    begun = pipes | {"stderr": subprocess.PIPE, "cwd": "/", "env": variables(account)} | become(account) | options
+    begun: dict[str, Any] = (
+        pipes | {"stderr": subprocess.PIPE, "cwd": "/", "env": variables(account)} | become(account) | options
+    )
     return finish(subprocess.Popen(command, **begun), given, seconds, limit)
 
 
-def finish(process: subprocess.Popen, given: bytes = b"", seconds: float | None = None, limit: int = LIMIT):
+def finish(
+    process: subprocess.Popen[bytes], given: bytes = b"", seconds: float | None = None, limit: int = LIMIT
+) -> tuple[int, bytes, bytes]:
     """See `converse`; `process` leads a session of its own."""
     deadline = None if seconds is None else time.monotonic() + seconds
     said = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe}
+    by_descriptor = {pipe.fileno(): output for pipe, output in said.items()}
     rest = memoryview(given)
     try:
         with selectors.DefaultSelector() as selector:
@@ -102,16 +116,17 @@ def finish(process: subprocess.Popen, given: bytes = b"", seconds: float | None 
                 if deadline is not None and time.monotonic() >= deadline:
                     raise TimeoutError(f"not done after {seconds:g} s")
                 for key, _ in ready:
-                    if key.fileobj is process.stdin:
+                    if process.stdin and key.fileobj is process.stdin:
                         with contextlib.suppress(BlockingIOError):
                             rest = rest[_written(process.stdin, rest) :]
                         if not rest:
                             selector.unregister(process.stdin)
                             process.stdin.close()
                     elif data := os.read(key.fd, 65536):
-                        said[key.fileobj] += data
-                        if len(said[key.fileobj]) > 2 * limit:
-                            del said[key.fileobj][:-limit]
+                        output = by_descriptor[key.fd]
+                        output += data
+                        if len(output) > 2 * limit:
+                            del output[:-limit]
                     else:
                         selector.unregister(key.fileobj)
         code = process.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
@@ -122,13 +137,13 @@ def finish(process: subprocess.Popen, given: bytes = b"", seconds: float | None 
         end(process)
         raise
     finally:
-        for pipe in (process.stdin, *said):
-            if pipe:
-                pipe.close()
-    return (code, *(bytes(said.get(pipe, b"")[-limit:]) for pipe in (process.stdout, process.stderr)))
+        for pipe in filter(None, (process.stdin, *said)):
+            pipe.close()
+    stdout, stderr = (said[pipe][-limit:] if pipe else b"" for pipe in (process.stdout, process.stderr))
+    return code, bytes(stdout), bytes(stderr)
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a session, and what it has started in it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -136,7 +151,7 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _written(pipe, text) -> int:
+def _written(pipe: IO[bytes], text: memoryview) -> int:
     try:
         return os.write(pipe.fileno(), text[:65536])
     except BrokenPipeError:  # it has ended, or reads nothing

@@ -72,6 +72,6 @@ def _hosts(*args):
 @click.option("-u", "--username", "user", help="User for that address; the password is read from SUPERVISOR_PASSWORD.")
 @click.version_option(__version__, prog_name="celeryhost", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx, inventory, hosts, config, url, user):
+def cli(ctx, inventory, hosts, config, url, user) -> None:
     """Provision a host for Django's Celery worker and beat, manage its daemons, read their logs."""
     ctx.obj = Target(inventory, hosts, config, url, user)

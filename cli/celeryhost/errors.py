@@ -6,6 +6,11 @@ The codes are part of the interface (docs/exit-codes.md). 3 and 4 mean for `stat
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
 OK = 0
 FAILED = 1  # it was tried and did not work: a program reached FATAL, a task failed, provisioning failed
 USAGE = 2  # the command line makes no sense
@@ -23,7 +28,7 @@ INTERRUPTED = 130  # Ctrl-C
 GRAVITY = (INTERRUPTED, USAGE, UNREACHABLE, DOWN, DENIED, UNKNOWN, FAILED, UNPROVEN, TIMEOUT, NOT_RUNNING, STARTING, OK)
 
 
-def worst(codes) -> int:
+def worst(codes: Iterable[int]) -> int:
     """The exit code that stands for all of `codes`; OK when there are none."""
     return min(codes, key=GRAVITY.index, default=OK)
 
@@ -31,7 +36,7 @@ def worst(codes) -> int:
 class Failure(Exception):
     """Something a person must know: what and where (`message`), how to mend it (`fix`), and the exit code."""
 
-    def __init__(self, message: str, code: int = FAILED, fix: str | None = None):
+    def __init__(self, message: str, code: int = FAILED, fix: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -41,7 +46,7 @@ class Failure(Exception):
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
 
-def near(word: str, words) -> str:
+def near(word: str, words: Iterable[str]) -> str:
     """`did you mean 'x' or 'y'?` for a mistyped `word`, or nothing."""
     from difflib import get_close_matches
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
+from types import FrameType
 
 TOLD = b"celeryhost: told to end: what was begun is brought to its end first, so that no program stays stopped\n"
 
 
 @contextlib.contextmanager
-def unbroken(*more):
+def unbroken(*more: signal.Signals) -> Iterator[None]:
     """Within, a terminal that closes and a TERM end nothing half way (what waits is bounded); nor do signals `more`."""
 
-    def told(number, _):
+    def told(number: int, _: FrameType | None) -> None:
         if number == signal.SIGTERM:
             with contextlib.suppress(OSError):
                 os.write(2, TOLD)

@@ -10,11 +10,14 @@ import contextlib
 import fcntl
 import os
 import pty
+import pwd
 import select
 import signal
 import subprocess
 import termios
 import tty
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from . import account
 
@@ -24,7 +27,7 @@ KEYS = {b"\x03": signal.SIGINT, b"\x1c": signal.SIGKILL}  # Ctrl-C, Ctrl-\\
 LOOK_SECONDS = 0.2  # what a program has left behind may keep the terminal open
 
 
-def relayed(words, owner, **options) -> int:
+def relayed(words: Sequence[str], owner: pwd.struct_passwd, **options: Any) -> int:
     """Run `words` as the account `owner`, `options` being subprocess.Popen's, and return what that returns."""
     options |= account.become(owner)
     terminals = [number for number in (0, 1, 2) if os.isatty(number)]
@@ -36,13 +39,13 @@ def relayed(words, owner, **options) -> int:
     termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(terminals[0]))
     _fit(terminals[0], master)
     os.fchown(slave, owner.pw_uid, -1)  # it may open /dev/tty, to ask for a password
-    given = {name: slave for number, name in enumerate(("stdin", "stdout", "stderr")) if number in terminals}
+    options |= {name: slave for number, name in enumerate(("stdin", "stdout", "stderr")) if number in terminals}
 
-    def take():
+    def take() -> None:
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
 
     try:
-        process = subprocess.Popen(words, preexec_fn=take, **given, **options)
+        process = subprocess.Popen(words, preexec_fn=take, **options)
     finally:
         os.close(slave)
     with _signals_passed_on(process), _resizing(terminals[0], master), _raw(terminals):
@@ -50,7 +53,7 @@ def relayed(words, owner, **options) -> int:
         return process.wait()
 
 
-def _copy(process, master: int, terminals: list[int]) -> None:
+def _copy(process: subprocess.Popen[bytes], master: int, terminals: list[int]) -> None:
     """Until the program ends. Neither side can hold the other up for good: what one does not take waits here."""
     os.set_blocking(master, False)
     shown = next((number for number in (1, 2) if number in terminals), None)
@@ -58,7 +61,7 @@ def _copy(process, master: int, terminals: list[int]) -> None:
     with _not_waiting(shown) as screen:
         while True:
             sources = [*([] if said else [master]), *([0] if typing else [])]
-            sinks = [*([master] if typed else []), *([screen] if said else [])]
+            sinks = [*([master] if typed else []), *([screen] if said and screen is not None else [])]
             ready, free, _ = select.select(sources, sinks, [], LOOK_SECONDS)
             if not ready and not free and process.poll() is not None and not said:
                 return
@@ -70,7 +73,7 @@ def _copy(process, master: int, terminals: list[int]) -> None:
                     if said and process.poll() is not None and keys[-1:] in KEYS:
                         return
                 typed = (typed + keys)[:TYPED]
-            if screen in free:
+            if screen is not None and screen in free:
                 said = said[_written(screen, said) :]
             if master in free:
                 typed = typed[_written(master, typed) :]
@@ -85,7 +88,7 @@ def _copy(process, master: int, terminals: list[int]) -> None:
                     said = b""
 
 
-def _interrupt(process, keys: bytes) -> None:
+def _interrupt(process: subprocess.Popen[bytes], keys: bytes) -> None:
     """What keys ask for of a program that does not take them."""
     for key, number in KEYS.items():
         if key in keys:
@@ -93,11 +96,13 @@ def _interrupt(process, keys: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _not_waiting(terminal: int | None):
+def _not_waiting(terminal: int | None) -> Iterator[int | None]:
     """The terminal, opened anew where that is possible: one that takes nothing for now makes nobody wait."""
     try:
+        if terminal is None:
+            raise OSError("no terminal")
         own = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, TypeError):
+    except OSError:
         yield terminal
         return
     try:
@@ -107,7 +112,7 @@ def _not_waiting(terminal: int | None):
 
 
 @contextlib.contextmanager
-def _signals_passed_on(process):
+def _signals_passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, _: process.send_signal(number)) for number in numbers}
     try:
@@ -118,7 +123,7 @@ def _signals_passed_on(process):
 
 
 @contextlib.contextmanager
-def _resizing(terminal: int, master: int):
+def _resizing(terminal: int, master: int) -> Iterator[None]:
     before = signal.signal(signal.SIGWINCH, lambda *_: _fit(terminal, master))
     try:
         yield
@@ -127,7 +132,7 @@ def _resizing(terminal: int, master: int):
 
 
 @contextlib.contextmanager
-def _raw(terminals: list[int]):
+def _raw(terminals: list[int]) -> Iterator[None]:
     """What is typed reaches the other terminal key by key, Ctrl-C too."""
     before = termios.tcgetattr(0) if 0 in terminals else None
     try:

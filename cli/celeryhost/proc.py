@@ -9,6 +9,11 @@ from collections import namedtuple
 
 from .paths import ETC
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
 Usage = namedtuple("Usage", "seconds age memory measure")
 Usage.__doc__ = """What a process and its descendants use: CPU `seconds` since the tree began, `age` seconds ago, and
 `memory` in bytes. `measure` is `pss` for a forked tree, whose processes share pages that a sum of their RSS would count
@@ -18,7 +23,7 @@ many times, and `rss` for a single process or where PSS may not be read (another
 PARENT, TIMES, START, RSS = 1, slice(11, 15), 19, 21
 
 
-def usage(pids, parent: int | None = None) -> dict[int, Usage]:
+def usage(pids: Iterable[int], parent: int | None = None) -> dict[int, Usage]:
     """The Usage of each pid's tree, keyed by pid; without those not visible.
 
     Given `parent`, only its own children count: so pids of a supervisord on another machine match nothing here.

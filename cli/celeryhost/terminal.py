@@ -7,6 +7,11 @@ import sys
 
 from .errors import INTERRUPTED, USAGE, Failure
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
 COLOURS = {"red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36, "dim": 2, "bold": 1}
 LEVELS = {  # of a log
     "DEBUG": "dim",
@@ -20,7 +25,7 @@ LEVELS = {  # of a log
 }
 
 
-def coloured(stream=None) -> bool:
+def coloured(stream: TextIO | None = None) -> bool:
     """Whether colours may be used: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
     stream = stream or sys.stdout
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -31,7 +36,7 @@ def paint(text: str, colour: str | None, wanted: bool) -> str:
     return f"\033[{COLOURS[colour]}m{text}\033[0m" if wanted and colour else text
 
 
-def width(stream=None) -> int | None:
+def width(stream: TextIO | None = None) -> int | None:
     """Columns of the terminal; None where output is no terminal and nothing needs to fit."""
     stream = stream or sys.stdout
     if not stream.isatty():
@@ -65,7 +70,7 @@ def cut(text: str, columns: int | None) -> str:
     return f"{kept}…"
 
 
-def confirm(question: str, yes: bool):
+def confirm(question: str, yes: bool) -> None:
     """Ask, unless `yes`; raises Failure: USAGE where nobody can answer, INTERRUPTED for a no."""
     if yes:
         return

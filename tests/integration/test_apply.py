@@ -345,14 +345,14 @@ def test_the_error_of_another_file_is_that_file_s(daemon):
     bad.write_text("[group:all]\nprograms=nope\n")
     with pytest.raises(Failure, match=re.escape(f"{bad}: [group:all]: programs= names nope")):
         conffile.check(str(daemon.config), {str(daemon.folder / "conf.d/new.conf"): GOOD})
-    _, then, _ = conffile.check(str(daemon.config), {str(bad): GOOD})
+    (_, then), _ = conffile.check(str(daemon.config), {str(bad): GOOD})
     assert set(then.groups) == {"new"}
 
 
 def test_a_look_ahead_takes_users_and_folders_for_granted(daemon):
     text = GOOD + "user=nobody-here\nstdout_logfile=/nowhere/x.log\n"
     path = str(daemon.folder / "conf.d/new.conf")
-    _, then, assumed = conffile.check(str(daemon.config), {path: text}, lenient=True)
+    (_, then), assumed = conffile.check(str(daemon.config), {path: text}, lenient=True)
     assert set(then.groups) == {"new"}
     assert assumed == ["there is no user nobody-here", "the folder of /nowhere/x.log does not exist"]
     with pytest.raises(Failure, match="has a single %"):

@@ -20,7 +20,7 @@ def shell_scripts(root):
 
 @pytest.mark.parametrize(
     "command",
-    ["ruff check", "ruff format --check --diff", "yamllint --strict .", "ansible-lint --nocolor", "shellcheck"],
+    ["ruff check", "ruff format --check --diff", "yamllint --strict .", "ansible-lint --nocolor", "shellcheck", "mypy"],
 )
 def test_lint(command, root):
     files = sorted(shell_scripts(root)) if command == "shellcheck" else []

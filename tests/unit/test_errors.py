@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from celeryhost import errors
 
-CODES = {name: value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
+CODES = {name: value for name, value in vars(errors).items() if name.isupper() and type(value) is int}
 
 
 def test_codes_differ_and_all_have_a_gravity():

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
-from celeryhost.celery.parts import count, part
 from celeryhost.logs.reader import Line
 from celeryhost.supervisor.status import Row
 from celeryhost.top import draw as top_draw
+from celeryhost.top.parts import count, part
 from celeryhost.top.schedule import Schedule
 from celeryhost.top.screen import ASCII_BARS, differences, in_ascii
 from celeryhost.top.state import State

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import account
 from . import command_line, resp
@@ -63,15 +63,18 @@ def tasks(workers: list[Running]) -> dict[str, list[str]]:
     It must be asked before the worker gets its first TERM, with which its remote control ends.
     Left out is a worker whose environment this user may not read, or whose account is in doubt.
     """
-    nodes: dict[tuple, dict[str, str]] = {}  # broker and its transport options: {node name: program}
+    nodes: dict[tuple[Any, str], dict[str, str]] = {}  # broker and its transport options: {node name: program}
     rest = []
     for worker in workers:
+        read = command_line.read(worker.command)
+        if read is None:
+            continue
+        words = read.words
         try:
-            words = command_line.read(worker.command).words
             url = broker(words, worker.pid)
             place = url, transport(worker.pid)
             known = speaks(url)
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError):
             continue
         if known:
             nodes.setdefault(place, {})[_node(option(words, "-n", "--hostname"))] = worker.program
@@ -134,17 +137,19 @@ def _ask_python(workers: list[Running]) -> dict[str, list[str]]:
     return found
 
 
-def _names(answer) -> list[str]:
+def _names(answer: object) -> list[str]:
     """The names of tasks that a worker's own Python tells; raises ValueError where it tells something else."""
     if not isinstance(answer, list) or not all(isinstance(name, str) for name in answer):
         raise ValueError(answer)
     return answer
 
 
-def _ask(worker: Running) -> subprocess.Popen | None:
+def _ask(worker: Running) -> subprocess.Popen[bytes] | None:
     _, pid, command, uid = worker
+    read = command_line.read(command)
+    if read is None:
+        return None
     try:
-        read = command_line.read(command)
         owner = _account(pid, uid)
         directory = os.readlink(f"/proc/{pid}/cwd")
         with open(f"/proc/{pid}/environ", "rb") as variables:
@@ -175,7 +180,7 @@ def _ask(worker: Running) -> subprocess.Popen | None:
         return None
 
 
-def _account(pid: int, uid):
+def _account(pid: int, uid: object) -> pwd.struct_passwd:
     """The account (pwd) that a worker runs as by its entry, whose `uid` is as in `tasks`.
 
     What its process is tells little: a project may have become a set-uid program, such as sudo. A process is believed

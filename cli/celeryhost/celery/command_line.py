@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections import namedtuple
+from collections.abc import Iterator
 from shlex import shlex, split
 
 from ..shebang import python_of
@@ -126,7 +127,9 @@ def _of_shell(words: list[str], depth: int) -> Command | None:
 
 
 def _of_script(script: str, depth: int) -> Command | None:
-    directory, environment, path = None, {}, []
+    directory: str | None = None
+    environment: dict[str, str] = {}
+    path: list[str] = []
     for words in _simple_commands(script):
         if words[0] == "cd" and len(words) > 1:
             directory = os.path.join(directory or "", words[1])
@@ -144,7 +147,7 @@ def _of_script(script: str, depth: int) -> Command | None:
     return None
 
 
-def _simple_commands(script: str):
+def _simple_commands(script: str) -> Iterator[list[str]]:
     """The words of each command of a script; what a redirection says is left out."""
     lexer = shlex(script.replace("\n", " ; "), posix=True, punctuation_chars=True)
     lexer.commenters = ""

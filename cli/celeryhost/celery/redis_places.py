@@ -7,14 +7,17 @@ import ipaddress
 import json
 import re
 import socket
+from typing import Any
 from urllib.parse import urlsplit
 
 LOOPBACK = ("localhost", "ip6-localhost", "localhost.localdomain")
 KINDS = {"name": str, "host": str, "port": int, "database": int, "query": str, "shown": str}
+Place = dict[str, Any]  # the KINDS of one, and what `located` adds
+Found = dict[str, Any]  # {"backend": a Place or None, "settings": [Place]}
 WIDE = 200  # characters of a name or an address that are shown
 
 
-def located(place: dict) -> dict:
+def located(place: dict[str, Any]) -> Place:
     """`place` with what this machine makes of its host: its `addresses`, whether it is `here`, or `unknown` by name.
 
     A project has said it, so that nothing of it is believed to be of its kind.
@@ -27,7 +30,7 @@ def located(place: dict) -> dict:
         addresses = []
         try:
             found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-            addresses = sorted({address[0] for *_, address in found})
+            addresses = sorted({str(address[0]) for *_, address in found})
         except socket.gaierror as error:
             # Not while DNS is away, or what is elsewhere would move here.
             unknown = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)) and "." not in host
@@ -37,17 +40,18 @@ def located(place: dict) -> dict:
     return place | {"addresses": addresses, "here": here, "unknown": unknown}
 
 
-def packed(found: dict) -> str:
+def packed(found: Found) -> str:
     """What `unpacked` reads. Ansible strikes out of an answer whatever a variable of `environment` says, a port too."""
     return base64.b64encode(json.dumps(found).encode()).decode()
 
 
-def unpacked(text: str | None) -> dict:
+def unpacked(text: str | None) -> Found:
     """{"backend": the located place or None, "settings": places}."""
-    return json.loads(base64.b64decode(text)) if text else {"backend": None, "settings": []}
+    found: Found = json.loads(base64.b64decode(text)) if text else {"backend": None, "settings": []}
+    return found
 
 
-def is_on(place: dict, url: str | None, here: bool) -> bool:
+def is_on(place: Place, url: str | None, here: bool) -> bool:
     """Whether a located place is on the Redis of `url`, which is on that machine if `here`, and asks for a password.
 
     A name that nobody knows, as that of a service of Docker Compose, stands for it too.
@@ -61,7 +65,7 @@ def is_on(place: dict, url: str | None, here: bool) -> bool:
     )
 
 
-def remarks(app: str, found: dict, url: str | None, here: bool, given: bool) -> list[str]:
+def remarks(app: str, found: Found, url: str | None, here: bool, given: bool) -> list[str]:
     """A line for each thing of app `app` that a person should know of its places, `found` by module celery_app.
 
     `given`: whether the description says where results go.
@@ -83,7 +87,7 @@ def remarks(app: str, found: dict, url: str | None, here: bool, given: bool) -> 
     return lines
 
 
-def variable(place: dict) -> str:
+def variable(place: Place) -> str:
     """What a person writes under `environment` for the same database with the password."""
     word = f"redis_urls[{place['database']}]" if place["database"] else "redis_url"
     return f'"{{{{ {word} }}}}"'

@@ -14,6 +14,13 @@ from urllib.parse import urlsplit
 
 from . import resp
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+    from urllib.parse import SplitResult
+
+
 EXCHANGE = "celery.pidbox"
 REPLIES = "reply.celery.pidbox"
 LONGEST = 100  # replies that are read in one look
@@ -22,7 +29,7 @@ QUEUES = 100  # of a worker
 STEPS = 20  # of a queue
 TRANSPORT = "CELERYHOST_TRANSPORT"  # of a worker's environment: what Keys is given
 # What of broker_transport_options decides the names of keys, with kombu's defaults.
-NAMING = {
+NAMING: dict[str, Any] = {
     "global_keyprefix": "",
     "unacked_key": "unacked",
     "sep": "\x06\x16",
@@ -46,7 +53,7 @@ def lengths(url: str, queues: list[str], transport: str = "") -> dict[str, int]:
     return keys.lengths(queues, resp.ask(place, [("SELECT", _database(place)), *keys.asking(queues)], limit=LIMIT)[1:])
 
 
-def _database(place) -> str:
+def _database(place: SplitResult) -> str:
     return place.path.strip("/") or "0"
 
 
@@ -56,7 +63,7 @@ class Keys:
     It may come from an app's environment: what makes no sense there counts as absent.
     """
 
-    def __init__(self, transport: str = ""):
+    def __init__(self, transport: str = "") -> None:
         try:
             differing = json.loads(transport or "{}")
         except (ValueError, RecursionError):
@@ -79,8 +86,8 @@ class Keys:
 
     def channel(self, database: str) -> str:
         """Where Celery's broadcasts are published."""
-        fanout = "/{db}." if self.fanout is True else self.fanout or ""
-        return self.prefix + fanout.replace("{db}", database) + EXCHANGE
+        fanout: str = "/{db}." if self.fanout is True else self.fanout or ""
+        return f"{self.prefix}{fanout.replace('{db}', database)}{EXCHANGE}"
 
     def asking(self, queues: list[str]) -> list[tuple[str, str]]:
         return [("LLEN", key) for queue in queues for key in self.lists(queue)]
@@ -93,7 +100,7 @@ class Keys:
         return {queue: sum(replies[n * each : (n + 1) * each]) for n, queue in enumerate(queues)}
 
 
-def named(options) -> dict:
+def named(options: object) -> dict[str, Any]:
     """What of broker_transport_options differs from NAMING and is of a kind that a name can be made of."""
     found = options if isinstance(options, dict) else {}
     return {
@@ -103,14 +110,14 @@ def named(options) -> dict:
     }
 
 
-def told(options) -> str:
+def told(options: object) -> str:
     """The `transport` of Keys for an app's broker_transport_options: empty where all is usual."""
     differing = named(options)
     # A Supervisor file cannot hold both quotes.
     return json.dumps(differing).replace("'", "\\u0027") if differing else ""
 
 
-def _fits(key: str, value) -> bool:
+def _fits(key: str, value: Any) -> bool:
     if key == "priority_steps":
         whole = isinstance(value, list) and all(type(step) is int for step in value)
         return whole and 0 < len(value) <= STEPS and value == sorted(value)
@@ -125,7 +132,7 @@ class Mailbox:
     `transport` is as in Keys.
     """
 
-    def __init__(self, url: str, nodes: dict[str, str], me: str, transport: str = ""):
+    def __init__(self, url: str, nodes: dict[str, str], me: str, transport: str = "") -> None:
         place = urlsplit(url)
         self.place, self.nodes, self.me = place, nodes, me
         self.database = _database(place)
@@ -172,7 +179,7 @@ class Mailbox:
         waiting = {program: sum(waits.get(queue, 0) for queue in found) for program, found in self.queues.items()}
         return Broker(answered, totals, waiting, unacked)
 
-    def questions(self, doubtful):
+    def questions(self, doubtful: set[str]) -> Iterator[str]:
         """The messages to publish; any reply is a sign of life.
 
         A doubtful one is asked for its queues again: a person may have told it to leave one alone (cancel_consumer).
@@ -187,7 +194,13 @@ class Mailbox:
 
     def question(self, method: str, nodes: list[str]) -> str:
         """The message that asks workers something."""
-        body = {"method": method, "arguments": {}, "destination": nodes, "pattern": None, "matcher": None}
+        body: dict[str, Any] = {
+            "method": method,
+            "arguments": {},
+            "destination": nodes,
+            "pattern": None,
+            "matcher": None,
+        }
         body |= {"ticket": self.me, "reply_to": {"exchange": REPLIES, "routing_key": self.me}}
         return json.dumps(
             {
@@ -211,7 +224,7 @@ class Mailbox:
         `patience` is less than resp.TIMEOUT, and nobody else asks as `me`. Leaves nothing in Redis; raises OSError,
         resp.Refused, ValueError.
         """
-        found = {}
+        found: dict[str, list[str]] = {}
         end = time.monotonic() + patience
         self.ask([("SADD", *self.binding), ("PUBLISH", self.channel, self.question("active", list(self.nodes)))])
         try:
@@ -224,12 +237,12 @@ class Mailbox:
             self.ask([("SREM", *self.binding), ("DEL", self.replies)])
         return found
 
-    def ask(self, commands) -> list:
+    def ask(self, commands: Iterable[Sequence[str]]) -> list[Any]:
         """The replies of `commands` in the database of the broker; raises OSError, Refused, ValueError."""
         return resp.ask(self.place, [("SELECT", self.database), *commands], limit=LIMIT)[1:]
 
 
-def _names(items: list) -> list[str]:
+def _names(items: list[Any]) -> list[str]:
     """The names of queues or tasks in a worker's reply, as far as it is one."""
     named = (item.get("name") for item in items if isinstance(item, dict))
     return [name for name in named if isinstance(name, str)]
@@ -242,7 +255,7 @@ def _is_queue(name: str) -> bool:
         return False
 
 
-def _reply(message):
+def _reply(message: Any) -> tuple[str, dict[str, Any] | list[Any]] | None:
     """(node, its reply) in a message of a worker, None in one that is nothing such."""
     try:
         ((node, reply),) = json.loads(b64decode(json.loads(message)["body"])).items()

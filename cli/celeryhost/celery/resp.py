@@ -10,6 +10,13 @@ import socket
 import time
 from urllib.parse import parse_qs, unquote
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+    from urllib.parse import SplitResult
+
+
 TIMEOUT = 3  # seconds, for all answers of a call
 LIMIT = 32 << 20  # bytes of them
 LONGEST = 1 << 16  # bytes of a line
@@ -24,7 +31,7 @@ class Malformed(ValueError):
     """What answers is no Redis, or says more than can be meant."""
 
 
-def ask(place, commands, login: bool = True, limit: int = LIMIT) -> list:
+def ask(place: SplitResult, commands: Iterable[Sequence[str]], login: bool = True, limit: int = LIMIT) -> list[Any]:
     """The replies to `commands` (sequences of str), sent in one go: bytes, int, list or None.
 
     `place` is a Redis's URL, split; its password is used unless `login` is false. Raises OSError, Refused, and
@@ -42,7 +49,7 @@ def ask(place, commands, login: bool = True, limit: int = LIMIT) -> list:
         return [replies.next() for _ in (*before, *commands)][len(before) :]
 
 
-def _connected(place):
+def _connected(place: SplitResult) -> socket.socket:
     if place.scheme == "redis+socket":
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(TIMEOUT)
@@ -52,7 +59,7 @@ def _connected(place):
     return _encrypted(connection, place) if place.scheme == "rediss" else connection
 
 
-def _encrypted(connection, place):
+def _encrypted(connection: socket.socket, place: SplitResult) -> socket.socket:
     import ssl
 
     from .. import others
@@ -65,7 +72,7 @@ def _encrypted(connection, place):
     return context.wrap_socket(connection, server_hostname=place.hostname)
 
 
-def _command(words) -> bytes:
+def _command(words: Sequence[str]) -> bytes:
     parts = [os.fsencode(word) for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
@@ -73,7 +80,7 @@ def _command(words) -> bytes:
 class _Replies:
     """The replies on a connection, one after another, until `deadline` (monotonic), of `limit` bytes altogether."""
 
-    def __init__(self, stream, deadline: float, limit: int):
+    def __init__(self, stream: socket.socket, deadline: float, limit: int) -> None:
         self.stream, self.deadline, self.left = stream, deadline, limit
         self.data, self.at = bytearray(), 0
 
@@ -107,7 +114,7 @@ class _Replies:
         text, self.at = bytes(self.data[self.at : self.at + size]), self.at + size + 2
         return text
 
-    def next(self, deep: int = 0):
+    def next(self, deep: int = 0) -> bytes | int | list[Any] | None:
         line = self.line()
         kind, text = line[:1], line[1:].strip()
         if kind == b"-":

@@ -54,7 +54,7 @@ AT_MOST = {"beat_max_loop_interval": LONGEST_SLEEP}  # with module celeryhost_be
 class fact:  # noqa: N801
     """A property that is found once; also a Skip or Failure in its place."""
 
-    def __init__(self, find):
+    def __init__(self, find) -> None:
         self.find = find
         self.name = find.__name__
 
@@ -74,7 +74,7 @@ class fact:  # noqa: N801
 class App:
     """A Celery app of this host: its workers and beats, and what its own Python says of it."""
 
-    def __init__(self, host: Host, name: str, parts: list[Part], others: list):
+    def __init__(self, host: Host, name: str, parts: list[Part], others: list) -> None:
         self.host = host
         self.name = name
         self.workers = [part for part in parts if part.command == "worker"]
@@ -125,7 +125,7 @@ def section(app: App, name: str) -> dict:
 class Host:
     """`target`: the shared options (hosts.target.Target); `names`: the apps to look at, none for all."""
 
-    def __init__(self, target, names=()):
+    def __init__(self, target, names=()) -> None:
         self.target = target
         self.names = names
 

@@ -29,7 +29,7 @@ UNWRITTEN = (
 class Redis:
     """A server by its URL (https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html)."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str) -> None:
         self.url = urlsplit(url)
         self.path = unquote(self.url.path) if self.url.scheme == "redis+socket" else None
         self.place = self.path or f"{self.url.hostname or 'localhost'}:{self.url.port or 6379}"

@@ -63,7 +63,7 @@ def _here(supervisor, names, dry_run: bool, printer: Printer, timeout) -> int:
 
 
 def _on_hosts(target, names, dry_run: bool, printer: Printer, timeout) -> int:
-    def show(host, data):
+    def show(host, data) -> None:
         if "plan" in data:
             _show(data["plan"], printer, host)
         else:
@@ -73,7 +73,7 @@ def _on_hosts(target, names, dry_run: bool, printer: Printer, timeout) -> int:
     return each(target, ["apply", *options, "--", *names], show, timeout=None)
 
 
-def _show(plan: dict, printer: Printer, host: str | None = None):
+def _show(plan: dict, printer: Printer, host: str | None = None) -> None:
     if printer.as_json:
         print(json.dumps({"version": VERSION, **({"host": host} if host else {}), "plan": plan}))
     else:

@@ -29,14 +29,14 @@ SPOKEN = ("waiting", "backoff", "running", "exited", "removed")  # the other goo
 class Printer:
     """Prints events as they come: for people, with a line of progress on a terminal, or as JSON."""
 
-    def __init__(self, as_json: bool, spoken=SPOKEN):
+    def __init__(self, as_json: bool, spoken=SPOKEN) -> None:
         self.as_json = as_json
         self.spoken = spoken
         self.last: dict[str, str] = {}  # what happened last, by program
         self.began = time.monotonic()
         self.live = not as_json and sys.stdout.isatty() and sys.stderr.isatty()
 
-    def show(self, event: lifecycle.Event, host: str | None = None):
+    def show(self, event: lifecycle.Event, host: str | None = None) -> None:
         """Print one event. That the reader has gone does not end what was begun: no program stays stopped for it."""
         name = f"{host}  {event.program}" if host else event.program
         self.last[name] = event.kind
@@ -50,12 +50,12 @@ class Printer:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def _json(self, event, host):
+    def _json(self, event, host) -> None:
         from json import dumps
 
         print(dumps({"version": VERSION, **({"host": host} if host else {}), **event._asdict()}))
 
-    def _text(self, event, name: str):
+    def _text(self, event, name: str) -> None:
         first, *log = event.text.splitlines() or [""]
         if lifecycle.KINDS[event.kind] != OK:
             sys.stdout.flush()
@@ -71,7 +71,7 @@ class Printer:
             text = f"{time.monotonic() - self.began:.0f} s, {len(pending)} under way: {', '.join(pending)}"
             print(cut(plain(text), width(sys.stderr) - 1), end="", file=sys.stderr, flush=True)
 
-    def clear(self):
+    def clear(self) -> None:
         """Take the line of progress away."""
         if self.live:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
@@ -197,7 +197,7 @@ def _on_hosts(target, command, names, as_json, timeout, no_wait, more=(), printe
     printer = printer or Printer(as_json)
     argv = [command, *more, *(["--no-wait"] if no_wait else []), *([f"--timeout={timeout:g}"] if timeout else [])]
 
-    def show(host, data):
+    def show(host, data) -> None:
         event = lifecycle.Event(*(data.get(field) for field in lifecycle.Event._fields))
         printer.show(event, host)
         if rolling and lifecycle.KINDS[event.kind] != OK:

@@ -50,7 +50,7 @@ def doctor(target, apps, as_json):
 def _on_hosts(target, apps, as_json: bool) -> int:
     hosts = []
 
-    def show(host, data):
+    def show(host, data) -> None:
         hosts.append({"host": host, **data})
         if not as_json:
             for finding in data["findings"]:

@@ -44,7 +44,7 @@ def merged(target, argv, show, as_json: bool, version: int, timeout: float) -> i
     """`each` as root for one object of a host: `show(host, data)` as they come, or one JSON object of all hosts."""
     found = []
 
-    def keep(host, data):
+    def keep(host, data) -> None:
         found.append({"host": host, **data})
 
     code = each(target, argv, keep if as_json else show, root=True, timeout=timeout)

@@ -46,7 +46,7 @@ class Regex(click.ParamType):
 class Printer:
     """Writes lines to stdout: as JSON, or for people, with the program (and host) in front where there are several."""
 
-    def __init__(self, grep: re.Pattern | None, as_json: bool):
+    def __init__(self, grep: re.Pattern | None, as_json: bool) -> None:
         self.grep = grep
         self.as_json = as_json
         self.colours = coloured() and not as_json
@@ -177,7 +177,7 @@ def _here(target, programs, follow, limits, err, printer) -> int:
 def _on_hosts(target, argv, follow, printer) -> int:
     if follow:
 
-        def show(host, line):
+        def show(host, line) -> None:
             printer.write(host, _line(line))
             sys.stdout.flush()
 

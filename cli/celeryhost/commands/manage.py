@@ -83,7 +83,7 @@ def _on_each(target, argv: list[str], as_json: bool) -> int:
     """On several hosts at once, without input: each line with its host."""
     codes = []
 
-    def show(host, data):
+    def show(host, data) -> None:
         if as_json:
             print(json.dumps({"host": host, **data}), flush=True)
         for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):

@@ -81,7 +81,7 @@ def _count(default: int):
 
 
 @click.group(cls=Schedule)
-def schedule():
+def schedule() -> None:
     """Show beat's schedule as beat reads it: what is sent, when in words, the next and the last runs, what is wrong.
 
     APP is an app of this host, or the folder of a project (`.`); an app called explain or run comes after `--`. Runs

@@ -12,6 +12,12 @@ from ..supervisor.rpc import Supervisor
 from ..supervisor.status import Report, Row, look
 from ..supervisor.table import lines
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
 VERSION = 1  # of the JSON, docs/json.md
 
 
@@ -39,7 +45,7 @@ def exit_code(row: Row) -> int:
     return OK if row.state == "RUNNING" else NOT_RUNNING if row.state in DEAD else STARTING
 
 
-def as_data(report: Report, sort: str | None = None) -> dict:
+def as_data(report: Report, sort: str | None = None) -> dict[str, Any]:
     """The report as its JSON object (docs/json.md)."""
     return {
         "version": VERSION,
@@ -49,7 +55,7 @@ def as_data(report: Report, sort: str | None = None) -> dict:
     }
 
 
-def ordered(rows, sort: str | None):
+def ordered(rows: Sequence[Row], sort: str | None) -> Sequence[Row]:
     """Rows by a column: numbers largest first, words from a; rows without a value last."""
     if sort is None:
         return rows
@@ -60,7 +66,7 @@ def ordered(rows, sort: str | None):
     ]
 
 
-def advice(changes: dict | None) -> str | None:
+def advice(changes: dict[str, Any] | None) -> str | None:
     """The hint that the configuration on disk is not what runs."""
     if not changes:
         return None
@@ -70,7 +76,7 @@ def advice(changes: dict | None) -> str | None:
     return f"the configuration on disk is newer than what runs: {groups}; bring it in with celeryhost apply"
 
 
-def outdated(rows) -> str:
+def outdated(rows: Sequence[Row]) -> str:
     """The hint that what runs may be other code than is on disk."""
     names = ", ".join(plain(row.name) for row in rows if row.outdated)
     return names and f"started before the code on disk was brought: {names}; celeryhost doctor says more"

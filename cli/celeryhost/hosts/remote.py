@@ -166,7 +166,7 @@ def _control_folder() -> str | None:
 class _Call:
     """One host's process, and what it has said."""
 
-    def __init__(self, host: Host, words: list[str], timeout: float | None):
+    def __init__(self, host: Host, words: list[str], timeout: float | None) -> None:
         import subprocess
 
         self.host = host
@@ -280,7 +280,7 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
     running: set[_Call] = set()
     with DefaultSelector() as selector:
 
-        def forget(call):
+        def forget(call) -> None:
             running.remove(call)
             for key in [key for key in selector.get_map().values() if key.data is call]:
                 selector.unregister(key.fileobj)

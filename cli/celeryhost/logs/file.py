@@ -95,7 +95,7 @@ class LogFile:
     and may not be read; a missing file is an empty one.
     """
 
-    def __init__(self, path: str, following: bool = False, warn=lambda text: None):
+    def __init__(self, path: str, following: bool = False, warn=lambda text: None) -> None:
         self.path = path
         self.warn = warn
         self.seen = time()  # when `path` last was what `tail` reads
@@ -388,7 +388,7 @@ class _Tail:
     HEAD = 256
     MARK = 64
 
-    def __init__(self, fd: int, offset: int, before: _Tail | None = None):
+    def __init__(self, fd: int, offset: int, before: _Tail | None = None) -> None:
         self.fd = fd
         self.offset = offset
         self.before = before

@@ -53,7 +53,9 @@ class Stack:
     told to stop.
     """
 
-    def __init__(self, directory: str, folder: str, app: str | None = None, beat_in_worker: bool = False, fresh=False):
+    def __init__(
+        self, directory: str, folder: str, app: str | None = None, beat_in_worker: bool = False, fresh=False
+    ) -> None:
         """Raises Failure: USAGE for what is missing or ambiguous, FAILED when `folder` is in use or not ours."""
         found = init.look(directory)
         self.app = app or only_app(found)

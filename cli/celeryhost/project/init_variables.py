@@ -98,11 +98,11 @@ def _schema_defaults(trees, environs) -> set[str]:
 class _Finder(ast.NodeVisitor):
     """What one file reads, always or `sometimes`. A name that it tests, or whose absence it catches, is `guarded`."""
 
-    def __init__(self, readers, environs, used_by_django):
+    def __init__(self, readers, environs, used_by_django) -> None:
         self.readers, self.environs, self.used = readers, environs, used_by_django
         self.found, self.sometimes, self.guarded = [], [], set()
 
-    def visit_Try(self, node):
+    def visit_Try(self, node) -> None:
         raised = [name for handler in node.handlers for name in _names(handler.type)]
         raises = any(isinstance(part, ast.Raise) for handler in node.handlers for part in ast.walk(handler))
         if not raises and {"KeyError", "ImproperlyConfigured", "UndefinedValueError", "Exception", ""} & {*raised}:
@@ -111,7 +111,7 @@ class _Finder(ast.NodeVisitor):
         else:
             self.generic_visit(node)
 
-    def visit_If(self, node):
+    def visit_If(self, node) -> None:
         for part in ast.walk(node.test):
             if isinstance(part, ast.Compare) and any(map(_is_environ, part.comparators)) and _text(part.left):
                 self.guarded.add(_text(part.left))
@@ -127,22 +127,22 @@ class _Finder(ast.NodeVisitor):
 
     visit_IfExp = visit_If  # noqa: N815
 
-    def visit_Subscript(self, node):
+    def visit_Subscript(self, node) -> None:
         if _is_environ(node.value) and _text(node.slice) and isinstance(node.ctx, ast.Load):
             self.found.append(_text(node.slice))
         self._optional(node.value)
         self.generic_visit(node)
 
-    def visit_Attribute(self, node):
+    def visit_Attribute(self, node) -> None:
         self._optional(node.value)
         self.generic_visit(node)
 
-    def visit_BinOp(self, node):
+    def visit_BinOp(self, node) -> None:
         self._optional(node.left)
         self._optional(node.right)
         self.generic_visit(node)
 
-    def visit_Assign(self, node):
+    def visit_Assign(self, node) -> None:
         target = getattr(node.targets[0], "id", "")
         if target in self.used:
             self._optional(node.value)
@@ -155,13 +155,13 @@ class _Finder(ast.NodeVisitor):
             self.found.append(f"DJANGO_{target}")
         self.generic_visit(node)
 
-    def visit_ClassDef(self, node):
+    def visit_ClassDef(self, node) -> None:
         if any(name == "BaseSettings" for base in node.bases for name in _names(base)):
             fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and part.value is None]
             self.found += [field.target.id.upper() for field in fields if isinstance(field.target, ast.Name)]
         self.generic_visit(node)
 
-    def visit_Call(self, node):
+    def visit_Call(self, node) -> None:
         function = node.func
         name = _text(node.args[0]) if node.args else None
         plain = getattr(function, "id", None)
@@ -189,7 +189,7 @@ class _Finder(ast.NodeVisitor):
                     if _text(key) in _DATABASE:
                         self._optional(value)
 
-    def _optional(self, node):
+    def _optional(self, node) -> None:
         """Note os.getenv("X") and os.environ.get("X") without a default, where None would not do."""
         if (name := _looked_up(node)) and len(node.args) == 1 and not node.keywords:
             self.found.append(name)

@@ -130,7 +130,7 @@ def _prepared(worker, words) -> Prepared:
     )
 
 
-def _exec(command: Prepared):
+def _exec(command: Prepared) -> None:
     try:
         os.chdir(command.directory)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and the command would inherit

@@ -19,6 +19,11 @@ import types
 from fnmatch import fnmatchcase
 from glob import glob
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 PROGRAMS = ("program:", "fcgi-program:", "eventlistener:", "group:")
 HEADER = re.compile(r"^\[([^\]]+)\]", re.MULTILINE)
 EXPANSION = re.compile(r"%%|%\([^)]*\)[#0 +-]*\d*(?:\.\d+)?[a-zA-Z]")
@@ -27,7 +32,7 @@ EXPANSION = re.compile(r"%%|%\([^)]*\)[#0 +-]*\d*(?:\.\d+)?[a-zA-Z]")
 class File(io.StringIO):
     """A text with a name, which is what relative includes start from."""
 
-    def __init__(self, name, text):
+    def __init__(self, name: str, text: str) -> None:
         super().__init__(text, newline=None)
         self.name = name
 
@@ -35,13 +40,13 @@ class File(io.StringIO):
 class Disk:
     """The files as supervisord finds them, but with `texts`, [path, text]; `path` is the last of those."""
 
-    def __init__(self, texts):
+    def __init__(self, texts: "list[tuple[str, str | None]]") -> None:
         self.texts = {canonical(path): text for path, text in texts}
-        self.path = canonical(texts[-1][0]) if texts else None
-        self.sections = {}
-        self.unreadable = []
+        self.path = canonical(texts[-1][0]) if texts else ""  # of the file in question
+        self.sections: dict[str, list[str]] = {}
+        self.unreadable: list[str] = []
 
-    def glob(self, pattern):
+    def glob(self, pattern: str) -> "list[str]":
         """As glob.glob, with each replaced path there or not."""
         found = [name for name in glob(pattern) if canonical(name) not in self.texts]
         for path, text in self.texts.items():
@@ -49,7 +54,7 @@ class Disk:
                 found.append(os.path.join(os.path.dirname(pattern), os.path.basename(path)))
         return found
 
-    def open(self, name, *args, **kwargs):
+    def open(self, name: str, *args: "Any", **kwargs: "Any") -> File:
         """As open, with the text of each replaced path; notes the sections of each file."""
         text = self.texts.get(canonical(name))
         if text is None:
@@ -63,36 +68,36 @@ class Disk:
         return File(name, text)
 
 
-def canonical(path):
+def canonical(path: str) -> str:
     """`path` with its folder's symbolic links resolved; the file itself need not exist."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 
 
-def matches(path, pattern):
+def matches(path: str, pattern: str) -> bool:
     """Whether glob would find `path`, were it there."""
     parts, patterns = path.split("/"), pattern.split("/")
     hidden = parts[-1].startswith(".") and not patterns[-1].startswith(".")
     return len(parts) == len(patterns) and not hidden and all(map(fnmatchcase, parts, patterns))
 
 
-def read(main, texts, environment):
+def read(main: str, texts: "list[tuple[str, str | None]]", environment: "dict[str, str]") -> "dict[str, Any]":
     """One variant's reading."""
     from supervisor import options
 
     os.environ.clear()
     os.environ.update(environment)
     disk = Disk(texts)
-    configparser.open = disk.open
+    setattr(configparser, "open", disk.open)  # noqa: B010 - what it looks up before the builtin
     options.glob = types.SimpleNamespace(glob=disk.glob)
     reader = options.ServerOptions()
     reader.configfile = main
     reader.open = disk.open
     parsers = remember(reader)
-    asked = [None, None]  # the option that supervisord has read last, and its value
+    asked: list[Any] = [None, None]  # the option that supervisord has read last, and its value
     saneget = options.UnhosedConfigParser.saneget
     options.UnhosedConfigParser.saneget = noting(saneget, asked)
-    answer = {"error": None, "option": None, "groups": {}}
+    answer: dict[str, Any] = {"error": None, "option": None, "groups": {}}
     try:
         mine = own_sections(options.UnhosedConfigParser(strict=True), disk) if disk.texts.get(disk.path) else ()
         reader.process_config(do_usage=False)
@@ -108,16 +113,16 @@ def read(main, texts, environment):
     return answer
 
 
-def remember(reader):
+def remember(reader: "Any") -> "list[Any]":
     """Have each process know the section it came from; returns the list that will hold the parser."""
-    parsers = []
+    parsers: list[Any] = []
     to_groups, to_processes = reader.process_groups_from_parser, reader.processes_from_section
 
-    def groups(parser):
+    def groups(parser: "Any") -> "Any":
         parsers.append(parser)
         return to_groups(parser)
 
-    def processes(parser, section, *args):
+    def processes(parser: "Any", section: str, *args: "Any") -> "Any":
         configs = to_processes(parser, section, *args)
         for config in configs:
             config.section = section
@@ -127,10 +132,10 @@ def remember(reader):
     return parsers
 
 
-def noting(saneget, asked):
+def noting(saneget: "Callable[..., Any]", asked: "list[Any]") -> "Callable[..., Any]":
     """`saneget`, which reads an option, that leaves in `asked` what it has read."""
 
-    def noted(self, section, option, *args, **kwargs):
+    def noted(self: "Any", section: str, option: str, *args: "Any", **kwargs: "Any") -> "Any":
         asked[:] = option, None
         asked[1] = value = saneget(self, section, option, *args, **kwargs)
         return value
@@ -138,14 +143,14 @@ def noting(saneget, asked):
     return noted
 
 
-def be_lenient():
+def be_lenient() -> "list[str]":
     """Take users and folders that are not there for granted; returns the list of what that hid."""
     from supervisor import datatypes, options
 
-    assumed = []
+    assumed: list[str] = []
 
-    def forgiving(real):
-        def convert(value):
+    def forgiving(real: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
+        def convert(value: "Any") -> "Any":
             try:
                 return real(value)
             except ValueError as error:
@@ -160,7 +165,7 @@ def be_lenient():
     return assumed
 
 
-def described(config, parser):
+def described(config: "Any", parser: "Any") -> "tuple[str, dict[str, Any]]":
     """A group's name, and all of it whose change would change what runs."""
     kinds = {"EventListenerPoolConfig": "eventlistener:", "FastCGIGroupConfig": "fcgi-program:"}
     kind = "group:" if parser.has_section("group:" + config.name) else kinds.get(type(config).__name__, "program:")
@@ -169,11 +174,11 @@ def described(config, parser):
     return config.name, {"settings": settings(config), "processes": processes, "sections": sorted(sections)}
 
 
-def settings(config):
+def settings(config: "Any") -> "dict[str, Any]":
     return {name: plain(value) for name, value in vars(config).items() if name not in ("options", "process_configs")}
 
 
-def plain(value):
+def plain(value: "Any") -> "Any":
     """`value` as JSON knows it, the same for equal settings."""
     if value is None or isinstance(value, (str, int, float)):
         return value
@@ -187,9 +192,9 @@ def plain(value):
 # What supervisord takes without a word and does not do as meant raises ValueError, worded as its own errors are.
 
 
-def own_sections(strict, disk):
+def own_sections(strict: "Any", disk: Disk) -> "list[str]":
     """The sections of the file in question that define something: each once, with each option once and no bare %."""
-    strict.read_file(File(disk.path, disk.texts[disk.path]))
+    strict.read_file(File(disk.path, disk.texts[disk.path] or ""))
     found = [section for section in strict.sections() if section.startswith(PROGRAMS)]
     for section in found:
         for option, value in strict.items(section):
@@ -198,7 +203,7 @@ def own_sections(strict, disk):
     return found
 
 
-def find_rivals(section, reader, disk):
+def find_rivals(section: str, reader: "Any", disk: Disk) -> None:
     """Look for another section that defines the same: supervisord merges them, or drops one."""
     for other, sections in disk.sections.items():
         if other != disk.path and section in sections:
@@ -208,12 +213,13 @@ def find_rivals(section, reader, disk):
         raise ValueError(f"the name is taken by another section{place(section, disk)}")
 
 
-def place(section, disk):
+def place(section: str, disk: Disk) -> str:
     return f" in section {section!r} (file: {disk.path!r})"
 
 
-def option_of(text, parsers, asked):
+def option_of(text: str, parsers: "list[Any]", asked: "list[Any]") -> "str | None":
     """The option whose value an error's text quotes; of several with that value the one that was read last."""
+    name: str | None
     name, value = asked
     if value not in (None, "") and (repr(value) in text or str(value) in text):
         return name
@@ -223,7 +229,7 @@ def option_of(text, parsers, asked):
     return next((name for name, value in parsers[-1].items(section.group(1)) if value and repr(value) in text), None)
 
 
-def main():
+def main() -> None:
     """Answer the request on stdin."""
     request = json.load(sys.stdin)
     sys.path[:0] = request["places"]  # this Python is isolated (-I)

@@ -25,30 +25,39 @@ from . import redis as redis_script
 from .task import asked, brought_in, described, destination, load, one_line
 from .task import main as respond
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from typing import Any
+
+    Entry = tuple[str, Any, float | None]  # its name, its schedule, and when it ran last
+
+
 LOOK_SECONDS = 2  # between two looks at a queue that has something in it
 REPLY_SECONDS = 5
 SECRET = ("url", "password", "backend")
 
 
-def answer(request: dict) -> dict:
+def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What SECTIONS find out about the app; raises Refusal."""
-    own: dict = {}
+    own: dict[str, Any] = {}
     app = load(request, lambda app: own.update(theirs(app, request)))
     app.finalize()
     found = {"own": own, "request": request, "app": app}
     return {section.__name__: told(section, found) for section in SECTIONS}
 
 
-def told(section, found: dict) -> dict:
+def told(section: Callable[..., dict[str, Any]], found: dict[str, Any]) -> dict[str, Any]:
     """One section's object, also kept for the sections after it."""
     try:
-        found[section.__name__] = section(**found)
+        said = section(**found)
     except Exception as error:
-        found[section.__name__] = {"error": described(error)}
-    return found[section.__name__]
+        said = {"error": described(error)}
+    found[section.__name__] = said
+    return said
 
 
-def theirs(app, request: dict) -> dict:
+def theirs(app: Any, request: dict[str, Any]) -> dict[str, Any]:
     """What the project itself says to each setting that is brought in from outside, if it says anything."""
     own = {}
     for name in {**brought_in(app, request), **request["instead"], **request["at_most"]}:
@@ -62,7 +71,7 @@ def theirs(app, request: dict) -> dict:
     return own
 
 
-def brought(app, own, request, **_) -> dict:
+def brought(app: Any, own: dict[str, Any], request: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Settings from the command line and the environment: {name: {"value", "own"}}; URLs are only said to differ."""
     values = {**brought_in(app, request), **request["instead"]}
     values |= {name: most for name, most in request["at_most"].items() if own.get(name, 0) > most}
@@ -83,7 +92,7 @@ def brought(app, own, request, **_) -> dict:
     return found
 
 
-def broker(app, **_) -> dict:
+def broker(app: Any, **_: Any) -> dict[str, Any]:
     """Whether Celery reaches it; `url` is whole, with its password."""
     import kombu
 
@@ -103,7 +112,7 @@ def broker(app, **_) -> dict:
     return found
 
 
-def results(app, broker, **_) -> dict:
+def results(app: Any, broker: dict[str, Any], **_: Any) -> dict[str, Any]:
     """The result backend: its class, whether it is none at all, and what reading from it said."""
     from celery.backends.base import DisabledBackend
 
@@ -123,11 +132,11 @@ def results(app, broker, **_) -> dict:
     return found
 
 
-def project_tasks(app) -> dict:
+def project_tasks(app: Any) -> dict[str, Any]:
     return {name: task for name, task in app.tasks.items() if not name.startswith("celery.")}
 
 
-def databases(**_) -> dict:
+def databases(**_: Any) -> dict[str, Any]:
     """{alias: its backend, whether it is a `file`, and what connecting to it said}; a file is left alone, since one
     that is not there would be made. `given`: whether the environment names a server."""
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
@@ -149,15 +158,15 @@ def databases(**_) -> dict:
     return {"given": bool(url) and not url.startswith("sqlite"), "known": found}
 
 
-def limits(app, request, **_) -> dict:
+def limits(app: Any, request: dict[str, Any], **_: Any) -> dict[str, Any]:
     """The longest time limit of a task in seconds, and how many have none; a task's own wins over a worker's."""
     times = {name: task.time_limit or request["time_limit"] for name, task in project_tasks(app).items()}
     known = {name: seconds for name, seconds in times.items() if seconds}
-    longest = max(known, key=known.get, default=None)
-    return {"task": longest, "seconds": known.get(longest), "unlimited": len(times) - len(known)}
+    longest = max(known, key=lambda name: known[name], default=None)
+    return {"task": longest, "seconds": known[longest] if longest else None, "unlimited": len(times) - len(known)}
 
 
-def workers(app, request, broker, **_) -> dict:
+def workers(app: Any, request: dict[str, Any], broker: dict[str, Any], **_: Any) -> dict[str, Any]:
     """{node: its answer or null}: tasks that it lacks, queues, seconds to its last ETA and of its running tasks."""
     from celery.utils.nodenames import default_nodename, host_format
 
@@ -165,7 +174,7 @@ def workers(app, request, broker, **_) -> dict:
     if not nodes or broker["refused"]:
         return {}
 
-    def ask(command, of, **arguments):
+    def ask(command: str, of: list[str], **arguments: object) -> dict[str, Any]:
         return asked(app, command, REPLY_SECONDS, destination=of, limit=len(of), **arguments) if of else {}
 
     there = sorted(ask("ping", nodes))
@@ -185,14 +194,14 @@ def workers(app, request, broker, **_) -> dict:
     return found
 
 
-def epoch(moment) -> float:
+def epoch(moment: datetime | str) -> float:
     """Of a datetime, or one in ISO 8601; without a time zone it is taken for UTC, as beat does."""
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment.replace("Z", "+00:00"))
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def queues(app, broker, workers, **_) -> dict:
+def queues(app: Any, broker: dict[str, Any], workers: dict[str, Any], **_: Any) -> dict[str, Any]:
     """{queue: length now and a little later, the workers that read it}, `seconds` between, and of all those workers the
     tasks `done` meanwhile, whether one is `busy`, and whether any worker `answered`."""
     if broker["refused"]:
@@ -207,7 +216,7 @@ def queues(app, broker, workers, **_) -> dict:
             replies = asked(app, "active_queues", REPLY_SECONDS / 2)
             reading.update((node, [queue["name"] for queue in reply or ()]) for node, reply in replies.items())
         readers = [node for node, queues in reading.items() if waiting.intersection(queues)]
-        second, seconds, finished, busy = first, 0, None, False
+        second, seconds, finished, busy = first, 0.0, None, False
         if waiting:
             before = total(app, readers)
             time.sleep(LOOK_SECONDS)
@@ -231,7 +240,7 @@ def queues(app, broker, workers, **_) -> dict:
     }
 
 
-def lengths(connection, names) -> dict:
+def lengths(connection: Any, names: Iterable[str]) -> dict[str, Any]:
     """How many messages wait in each queue; a queue that is not there is empty."""
     found = {}
     for name in names:
@@ -243,13 +252,13 @@ def lengths(connection, names) -> dict:
     return found
 
 
-def total(app, nodes: list) -> int:
+def total(app: Any, nodes: list[Any]) -> int:
     """How many tasks those workers have taken since they started."""
     stats = asked(app, "stats", REPLY_SECONDS, destination=nodes, limit=len(nodes)) if nodes else {}
     return sum(sum((reply.get("total") or {}).values()) for reply in stats.values())
 
 
-def beat(app, request, **_) -> dict:
+def beat(app: Any, request: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Its scheduler, time zones, entries, and the entries that are late: {name: seconds}."""
     given = request["beat"]
     if given is None:
@@ -287,7 +296,7 @@ def crontab_zone() -> str:
     return str(CrontabSchedule._meta.get_field("timezone").get_default())
 
 
-def unread(installed) -> int:
+def unread(installed: Collection[str]) -> int:
     """How many periodic tasks stand in the database, of people who think that beat reads them."""
     if "django_celery_beat" not in installed:
         return 0
@@ -295,12 +304,12 @@ def unread(installed) -> int:
     from django_celery_beat.models import PeriodicTask
 
     try:
-        return PeriodicTask.objects.filter(enabled=True).exclude(name__startswith="celery.").count()
+        return int(PeriodicTask.objects.filter(enabled=True).exclude(name__startswith="celery.").count())
     except DatabaseError:  # never migrated
         return 0
 
 
-def late(entries) -> dict:
+def late(entries: Iterable[Entry]) -> dict[str, Any]:
     """{name: seconds since it was due} of the `(name, schedule, last run)` whose time has come."""
     found = {}
     for name, schedule, last in entries:
@@ -311,14 +320,14 @@ def late(entries) -> dict:
     return found
 
 
-def in_project(app, given):
+def in_project(app: Any, given: dict[str, Any]) -> Iterator[Entry]:
     from celery.schedules import maybe_schedule
 
     for name, entry in app.conf.beat_schedule.items():
         yield name, maybe_schedule(entry["schedule"], app=app), given["sent"].get(name, given["since"])
 
 
-def in_database(given):
+def in_database(given: dict[str, Any]) -> Iterator[Entry]:
     from django_celery_beat.models import PeriodicTask
 
     for task in PeriodicTask.objects.enabled():
@@ -328,7 +337,7 @@ def in_database(given):
         yield task.name, task.schedule, max((moment for moment in moments if moment), default=None)
 
 
-def django(**_) -> dict:
+def django(**_: Any) -> dict[str, Any]:
     """What of Django's settings concerns Celery; nothing in a project without Django."""
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
         return {}
@@ -342,12 +351,12 @@ def django(**_) -> dict:
     }
 
 
-def mysql(**_) -> dict:
+def mysql(**_: Any) -> dict[str, Any]:
     """What of the Django extensions' tables MySQL would not index, see mysql.py."""
     return {"too_long": mysql_script.too_long() if os.environ.get("DJANGO_SETTINGS_MODULE") else None}
 
 
-def redis(app, **_) -> dict:
+def redis(app: Any, **_: Any) -> dict[str, Any]:
     """Where Django's settings use a Redis without a password, see redis.py."""
     return {"places": redis_script.in_settings(app)}
 

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 import json
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
 EXTENSIONS = ("django_celery_beat", "django_celery_results")
 SHORT = ("COMPACT", "REDUNDANT")
 LIMIT = 767  # bytes, in tables of these row formats
 SYMPTOM = f"(1709, 'Index column size too large. The maximum column size is {LIMIT} bytes')"
 
 
-def too_long():
+def too_long() -> dict[str, Any] | None:
     """The longest column that is to be indexed and can't be: {"column", "bytes", "format", "fix"}; else None."""
     import django
     from django.apps import apps
@@ -29,7 +34,7 @@ def too_long():
     return max((found for model in models for found in columns(model)), key=lambda found: found["bytes"], default=None)
 
 
-def columns(model):
+def columns(model: Any) -> Iterator[dict[str, Any]]:
     """Each column of a model that is to be indexed, is not yet, and is too long for its table."""
     from django.db import connections, router
 
@@ -57,7 +62,7 @@ def columns(model):
             yield {"column": f"{table}.{field.column}", "bytes": size, "format": shape, "fix": fix}
 
 
-def row_format(cursor, table):
+def row_format(cursor: Any, table: str) -> str | None:
     """Of a table, in capitals; None when there is no such table."""
     cursor.execute(
         "SELECT row_format FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = %s", [table]
@@ -66,14 +71,14 @@ def row_format(cursor, table):
     return row and str(row[0]).upper()
 
 
-def default_format(cursor):
+def default_format(cursor: Any) -> str:
     """Of a new table; "" where it is not InnoDB's."""
     cursor.execute("SELECT @@default_storage_engine, @@innodb_default_row_format")
     engine, shape = cursor.fetchone()
-    return shape.upper() if engine.upper() == "INNODB" else ""
+    return str(shape).upper() if engine.upper() == "INNODB" else ""
 
 
-def cause(found: dict) -> str:
+def cause(found: dict[str, Any]) -> str:
     """Why an index cannot be made, from what `too_long` has found."""
     return (
         f"{found['column']} takes {found['bytes']} bytes in an index, and the database makes {found['format']} tables"

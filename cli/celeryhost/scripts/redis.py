@@ -4,9 +4,16 @@ It stands alone, at the beginning of what `python -c` is given or behind other c
 "database", "query", "shown"}; which Redis that is, redis_places.py tells.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 SCHEMES = ("redis", "rediss")
 SECRETS = {"password", "credential_provider"}
@@ -15,7 +22,7 @@ DEEPEST = 8
 MOST = 50  # places that are told
 
 
-def backend(app):
+def backend(app: Any) -> dict[str, Any] | None:
     """The place of an app's own result backend, whatever the environment says; None where it is no such Redis."""
     url = app.conf.first("result_backend", "CELERY_RESULT_BACKEND")
     if app.backend_cls or not isinstance(url, str):  # a class of its own hears nothing of the environment
@@ -30,12 +37,12 @@ def backend(app):
     return found and {"name": "result_backend", **found}
 
 
-def of_url(url, host=None, port=None):
+def of_url(url: str, host: str | None = None, port: Any = None) -> dict[str, Any] | None:
     """The place that a URL names, where it leaves them out with this host and port; None for another, or a password."""
     try:
         parts = urlsplit(url.strip())
         extra = {key: value for key, value in parse_qsl(parts.query) if not key.startswith("ssl_")}
-        database = int(parts.path.strip("/") or extra.pop("db", 0))
+        database = int(parts.path.strip("/") or extra.pop("db", "0"))
         port = int(parts.port or port or PORT)
     except ValueError:
         return None
@@ -46,7 +53,7 @@ def of_url(url, host=None, port=None):
     return {"host": host, "port": port, "database": database, "query": urlencode(extra), "shown": shown}
 
 
-def in_settings(app):
+def in_settings(app: Any) -> list[dict[str, Any]]:
     """The places in Django's settings, by how a person would name them; not the broker and the result backend."""
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
         return []
@@ -57,7 +64,7 @@ def in_settings(app):
     prefix = app.conf.prefix or ""
     celerys = {first + last for first in {prefix, "CELERY_", ""} for last in ("BROKER_URL", "RESULT_BACKEND")}
     own = {name: getattr(settings, name) for name in dir(settings) if name.isupper() and settings.is_overridden(name)}
-    places = []
+    places: list[dict[str, Any]] = []
     for name, value in sorted(own.items()):
         if name not in celerys and not (prefix and name in (prefix + "REDIS_HOST", prefix + "REDIS_PORT")):
             places += walk(name, value)
@@ -65,7 +72,7 @@ def in_settings(app):
     return places[:MOST]
 
 
-def walk(name, value, depth=0, password=False):
+def walk(name: str, value: object, depth: int = 0, password: bool = False) -> Iterator[dict[str, Any]]:
     """The places in a setting's value; `password`: whether one is given beside it."""
     if depth > DEEPEST or password:
         return
@@ -95,7 +102,7 @@ def walk(name, value, depth=0, password=False):
             yield from walk(f"{name}[{number}]", item, depth + 1)
 
 
-def of_host(name, own):
+def of_host(name: str, own: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """REDIS_HOST and the like, with REDIS_PORT, REDIS_DB and REDIS_PASSWORD beside it."""
     match = re.fullmatch("(.*REDIS.*?_?)(HOST|HOSTNAME|SERVER)", name)
     if match and isinstance(own[name], str) and "://" not in own[name]:
@@ -106,7 +113,7 @@ def of_host(name, own):
                 yield {"name": name, **place}
 
 
-def of_pair(host, port=None, database=None):
+def of_pair(host: str, port: Any = None, database: Any = None) -> dict[str, Any] | None:
     try:
         number = 0 if isinstance(database, (bool, type(None))) else int(database)
         port = int(port or PORT)

@@ -12,6 +12,11 @@ import re
 import stat
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
 # The likeliest first, in the folder of manage.py before the top of the code. A lock file says more than what it locks.
 REQUIREMENTS = "requirements.txt"
 LOCKS = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml")
@@ -29,7 +34,7 @@ class Unfit(Exception):
     """What cannot be read as requirements, in words for a person."""
 
 
-def declared(directory: str, top: str | None = None, named: list[str] | None = None) -> dict:
+def declared(directory: str, top: str | None = None, named: list[str] | None = None) -> dict[str, Any]:
     """What the project in `directory` (of manage.py), whose code begins at `top`, declares; Unfit names what is wrong.
 
     `kind`: requirements, pyproject, a lock file's name, or "" where nothing is declared; `files`: whole paths of what
@@ -136,7 +141,7 @@ def _tables(text: str) -> dict[str, str]:
     return tables
 
 
-def _add(path: str, texts: dict, needed: bool) -> None:
+def _add(path: str, texts: dict[str, Any], needed: bool) -> None:
     """Read `path` and what belongs to it into `texts`."""
     if path in texts:
         return
@@ -180,7 +185,7 @@ def _read(path: str) -> str:
         raise Unfit(f"requirements: {path} is not UTF-8 text; save it as that") from None
 
 
-def _python(texts: dict) -> str:
+def _python(texts: dict[str, Any]) -> str:
     """`requires-python` of the project, of its lock file, or what Poetry has for it."""
     pyproject = next((text for path, text in texts.items() if os.path.basename(path) == PYPROJECT), "")
     tables = _tables(pyproject)

@@ -41,6 +41,13 @@ from itertools import islice
 from . import task as task_script
 from .task import Refusal, described, load
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import tzinfo
+    from typing import Any
+
+
 MOST_MISSED = 1000
 REPLY_SECONDS = 2  # for workers to say what they register
 MOMENT = timedelta(microseconds=1)
@@ -53,11 +60,11 @@ FIELDS = {  # of a crontab: how many values there are, the first one, how to wri
 }
 
 
-def answer(request: dict) -> dict:
+def answer(request: dict[str, Any]) -> dict[str, Any]:
     return explain(request) if request["do"] == "explain" else read(request)
 
 
-def explain(request: dict) -> dict:
+def explain(request: dict[str, Any]) -> dict[str, Any]:
     """One entry without a task."""
     from celery import Celery
 
@@ -72,7 +79,7 @@ def explain(request: dict) -> dict:
     return {"zone": str(app.timezone), "now": at.timestamp(), "entries": [entry]}
 
 
-def typed(expression: dict, app):
+def typed(expression: dict[str, Any], app: Any) -> tuple[Any, dict[str, Any] | None]:
     """(what Celery makes of a typed expression, None), or (None, the entry of one that can never run)."""
     from celery import schedules
 
@@ -101,7 +108,7 @@ def typed(expression: dict, app):
         raise Refusal("solar", "solar schedules need the package ephem") from error
 
 
-def expanded(name: str, value):
+def expanded(name: str, value: Any) -> list[int]:
     """The sorted numbers that Celery makes of one field of a crontab; raises Refusal."""
     from celery.schedules import crontab
 
@@ -113,7 +120,7 @@ def expanded(name: str, value):
         raise Refusal("expression", f"{name}={value!r}: {said}", field=name, value=value, allowed=allowed) from error
 
 
-def read(request: dict) -> dict:
+def read(request: dict[str, Any]) -> dict[str, Any]:
     app = load(request)
     try:
         app.finalize()
@@ -134,7 +141,7 @@ def read(request: dict) -> dict:
     return {"zone": zone, "scheduler": scheduler, "now": at.timestamp(), "remark": remark, "entries": found}
 
 
-def taken_by_workers(app, entries) -> dict:
+def taken_by_workers(app: Any, entries: list[Any]) -> dict[str, bool]:
     """{entry: whether a worker that reads its queue registers its task}, of those whose queue some worker reads.
 
     One worker's answer is enough where it settles all entries; else the others are waited for.
@@ -158,15 +165,16 @@ def taken_by_workers(app, entries) -> dict:
     return found
 
 
-def since(away, entries):
+def since(away: list[Any] | None, entries: list[Any]) -> list[Any] | None:
     """`away`, begun at the last run of any entry where nothing else says when."""
     if not away or away[0]:
         return away
-    last = [aware(entry.last_run_at).timestamp() for entry in entries if entry.total_run_count and entry.last_run_at]
+    runs = (aware(entry.last_run_at) for entry in entries if entry.total_run_count)
+    last = [run.timestamp() for run in runs if run]
     return [max(last), away[1]] if last else None
 
 
-def moment(text, app) -> datetime:
+def moment(text: str | None, app: Any) -> datetime:
     """A moment with a time zone, the app's where the text has none."""
     if text is None:
         return datetime.now(app.timezone)
@@ -177,7 +185,7 @@ def moment(text, app) -> datetime:
     return pytz(found) if pytz else found.replace(tzinfo=app.timezone)
 
 
-def entries_of(app, name: str, request: dict):
+def entries_of(app: Any, name: str, request: dict[str, Any]) -> tuple[list[Any], str | None]:
     """(the entries of the scheduler that beat would use, a remark or None)."""
     from celery.beat import PersistentScheduler, Scheduler
     from celery.utils.imports import load_extension_class_names, symbol_by_name
@@ -204,10 +212,11 @@ def entries_of(app, name: str, request: dict):
 class Row:
     """An entry of django-celery-beat's tables, also one that beat leaves out."""
 
-    def __init__(self, row, app, entry_class, held):
+    def __init__(self, row: Any, app: Any, entry_class: Any, held: set[str] | None) -> None:
         self.held = held is None or row.name in held
         self.name, self.task, self.enabled = row.name, row.task, row.enabled
-        self.args, self.kwargs, self.options, self.schedule = (), {}, {}, None
+        self.args, self.kwargs, self.options = (), {}, {}
+        self.schedule: Any = None
         self.ran, self.total_run_count = row.last_run_at is not None, row.total_run_count
         self.start, self.expires, self.once = in_django(row.start_time), in_django(row.expires), row.one_off
         self.error = None
@@ -226,14 +235,14 @@ class Row:
             self.last_run_at = self.start - self.schedule.run_every
 
 
-def in_django(moment):
+def in_django(moment: Any) -> Any:
     """A moment of a table, with Django's time zone where the project keeps none."""
     from django.utils import timezone as django
 
     return django.make_aware(moment) if moment and django.is_naive(moment) else moment
 
 
-def rows(app, scheduler):
+def rows(app: Any, scheduler: Any) -> tuple[list[Any], str | None]:
     """What is in the tables, and of the settings what beat puts there when it starts."""
     from celery.beat import Scheduler
     from django.db import connections
@@ -250,7 +259,7 @@ def rows(app, scheduler):
     return found + coming, f"beat puts {said} into the database when it starts" if coming else None
 
 
-def held(scheduler):
+def held(scheduler: Any) -> set[str] | None:
     """The entries that beat has in hand; None for all.
 
     django-celery-beat from 2.8 on takes a crontab of one hour only from two hours before it to two hours after it.
@@ -262,11 +271,12 @@ def held(scheduler):
         return None
 
 
-def entry_of(app, schedule, request: dict, at: datetime, entry) -> dict:
+def entry_of(app: Any, schedule: Any, request: dict[str, Any], at: datetime, entry: Any) -> dict[str, Any]:
     """What the answer says of one entry; `entry` None for a typed expression."""
     kind, fields, given = kind_of(schedule)
     zone = getattr(schedule, "tz", None) or app.timezone
-    found = {"kind": kind, "fields": fields, "given": given, "zone": str(zone), "next": [], "error": None}
+    found: dict[str, Any] = {"kind": kind, "fields": fields, "given": given, "zone": str(zone)}
+    found |= {"next": [], "error": None}
     last = row = None
     if entry is not None:
         last, row = aware(entry.last_run_at), entry if isinstance(entry, Row) else None
@@ -282,7 +292,7 @@ def entry_of(app, schedule, request: dict, at: datetime, entry) -> dict:
     return found
 
 
-def facts(entry, last, zone) -> dict:
+def facts(entry: Any, last: datetime | None, zone: tzinfo) -> dict[str, Any]:
     """What an entry says besides its schedule."""
     ran = getattr(entry, "ran", bool(entry.total_run_count))
     args, kwargs, options = list(entry.args or ()), dict(entry.kwargs or {}), dict(entry.options or {})
@@ -301,15 +311,17 @@ def facts(entry, last, zone) -> dict:
     }
 
 
-def pair(moment: datetime) -> list:
+def pair(moment: datetime) -> list[Any]:
     return [moment.timestamp(), moment.isoformat()]
 
 
-def following(schedule, at: datetime, last, zone, row, count: int) -> list:
+def following(
+    schedule: Any, at: datetime, last: datetime | None, zone: tzinfo, row: Row | None, count: int
+) -> list[list[Any]]:
     return list(map(pair, islice(runs(schedule, at, last, zone, row), count)))
 
 
-def kind_of(schedule):
+def kind_of(schedule: Any) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     """(kind, fields, given) of a schedule, for whoever puts it in words."""
     from celery import schedules
 
@@ -326,7 +338,7 @@ def kind_of(schedule):
     return "other", {"text": "nothing" if schedule is None else repr(schedule)}, None
 
 
-def written(value) -> str:
+def written(value: Any) -> str:
     return (
         value
         if isinstance(value, str)
@@ -336,7 +348,7 @@ def written(value) -> str:
     )
 
 
-def is_plain(value) -> bool:
+def is_plain(value: object) -> bool:
     """Whether JSON holds it without loss; a list for a tuple is none, to Celery's own serializer too."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
@@ -345,11 +357,11 @@ def is_plain(value) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def aware(last):
+def aware(last: datetime | None) -> datetime | None:
     return last if last is None or last.tzinfo else last.replace(tzinfo=timezone.utc)
 
 
-def runs(schedule, at: datetime, last, zone, row):
+def runs(schedule: Any, at: datetime, last: datetime | None, zone: tzinfo, row: Row | None) -> Iterator[datetime]:
     """When it runs from `at` on, as far as a Row allows: from its start, until it expires, perhaps once."""
     if row and row.start:
         at = max(at, row.start)
@@ -361,7 +373,7 @@ def runs(schedule, at: datetime, last, zone, row):
             return
 
 
-def reckoned(schedule, at: datetime, last, zone):
+def reckoned(schedule: Any, at: datetime, last: datetime | None, zone: tzinfo) -> Iterator[datetime]:
     """The runs from `at` on by Celery's own reckoning, each from the one before, as beat goes."""
     if hasattr(schedule, "clocked_time"):  # which asks for no last run
         yield max(schedule.clocked_time, at).astimezone(zone)
@@ -385,21 +397,23 @@ def reckoned(schedule, at: datetime, last, zone):
             return
 
 
-def after(schedule, last: datetime, zone) -> datetime:
+def after(schedule: Any, last: datetime, zone: tzinfo) -> datetime:
     """The run that Celery expects next when one was at `last`."""
     last = last.astimezone(zone)
     schedule.nowfun = lambda: last
-    return (last.astimezone(timezone.utc) + schedule.remaining_estimate(last)).astimezone(zone)
+    remaining: timedelta = schedule.remaining_estimate(last)
+    return (last.astimezone(timezone.utc) + remaining).astimezone(zone)
 
 
-def missed(schedule, away: list, last: datetime, zone, row):
+def missed(schedule: Any, away: list[Any], last: datetime, zone: tzinfo, row: Row | None) -> dict[str, Any] | None:
     """The runs that were due while beat was away; once it is back, all but one, which it then makes up for."""
-    begin, until = (datetime.fromtimestamp(moment, timezone.utc) if moment else None for moment in away)
+    begin = datetime.fromtimestamp(away[0], timezone.utc)
+    until = datetime.fromtimestamp(away[1], timezone.utc) if away[1] else None
     end = until or datetime.now(timezone.utc)
     late = until and (last >= end or row is None or row.held)
     if last >= end:
         last = begin
-    found = []
+    found: list[datetime] = []
     for run in runs(schedule, max(begin, last) + MOMENT, last, zone, row):
         if run > end or len(found) > MOST_MISSED:
             break

@@ -28,6 +28,12 @@ import sysconfig
 import time
 import traceback
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from typing import Any
+
+
 # project: it does not load; broker: not reached; silent: no worker answers; unknown: no worker knows the task;
 # arguments: they do not fit; failed: the task raised; timeout: no result in time; backend: the result is not readable.
 ERRORS = ("project", "broker", "silent", "unknown", "arguments", "failed", "timeout", "backend")
@@ -41,7 +47,7 @@ REPLY_SECONDS = 10  # a small board needs some
 class Refusal(Exception):
     """An `error` of the answer, its `message` and what else belongs to it."""
 
-    def __init__(self, error: str, message: object, **more):
+    def __init__(self, error: str, message: object, **more: object) -> None:
         super().__init__(message)
         self.answer = {"error": error, "message": one_line(message), **more}
 
@@ -55,7 +61,7 @@ def described(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
 
 
-def answer(request: dict) -> dict:
+def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What happened to the task; raises Refusal."""
     app = load(request)
     reach_broker(app)
@@ -80,7 +86,7 @@ def answer(request: dict) -> dict:
     return {"task": name, "id": sent.id, "seconds": seconds, "result": result, "remark": remark}
 
 
-def load(request: dict, look=None):
+def load(request: dict[str, Any], look: Callable[[Any], object] | None = None) -> Any:
     """The app with all its tasks, set up as the worker's command line sets it up; `look(app)` sees it before that."""
     try:
         from celery.app.utils import find_app
@@ -99,14 +105,14 @@ def load(request: dict, look=None):
     return app
 
 
-def brought_in(app, request: dict) -> dict:
+def brought_in(app: Any, request: dict[str, Any]) -> dict[str, Any]:
     """The settings that the worker's command line gives to the app, by Celery's names."""
     options = request.get("options") or {}
     found = {{"broker": "broker_url"}.get(name, name): value for name, value in options.items()}
     return {**found, **app.loader.cmdline_config_parser(request.get("settings") or (), "worker")}
 
 
-def place(error: BaseException):
+def place(error: BaseException) -> str | None:
     """`file:line` of the project's own code where an error came up; None where it was in nobody's."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
@@ -121,7 +127,7 @@ def place(error: BaseException):
     return found[-1] if found else None
 
 
-def reach_broker(app) -> None:
+def reach_broker(app: Any) -> None:
     with app.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0.2)
@@ -129,7 +135,7 @@ def reach_broker(app) -> None:
             raise Refusal("broker", f"{connection.as_uri()}: {one_line(error)}") from error
 
 
-def reach_results(app) -> None:
+def reach_results(app: Any) -> None:
     """Celery's own words for a backend that is not reached come minutes later, and name the broker."""
     try:
         if type(app.backend).__module__ == "celery.backends.redis":
@@ -139,13 +145,13 @@ def reach_results(app) -> None:
         raise Refusal("backend", f"result backend {where}: {described(error)}") from error
 
 
-def asked(app, command: str, timeout: float, **how) -> dict:
+def asked(app: Any, command: str, timeout: float, **how: object) -> dict[str, Any]:
     """Each worker's answer to a remote control command; waits for `limit` of them, or the whole timeout (seconds)."""
     replies = app.control.broadcast(command, reply=True, timeout=timeout, **how) or ()
     return {worker: reply for answers in replies for worker, reply in answers.items()}
 
 
-def registered(app, timeout: float, limit) -> dict:
+def registered(app: Any, timeout: float, limit: int | None) -> dict[str, set[str]]:
     """{worker: names of the tasks that it knows}; a beat that answers too (Celery 5.7) knows none."""
     replies = asked(app, "registered", timeout, limit=limit, arguments={"builtins": True})
     found = {
@@ -158,7 +164,7 @@ def registered(app, timeout: float, limit) -> dict:
     return found
 
 
-def first_to_answer(app, seconds: float) -> dict:
+def first_to_answer(app: Any, seconds: float) -> dict[str, set[str]]:
     """`registered`, of one worker: asked again and again, for one that is about to start hears nothing."""
     began = time.monotonic()
     while True:
@@ -171,18 +177,18 @@ def first_to_answer(app, seconds: float) -> dict:
                 raise Refusal("silent", f"no worker answered within {seconds:g} s") from None
 
 
-def queue_of(app, worker: str) -> str:
+def queue_of(app: Any, worker: str) -> str:
     queues = asked(app, "active_queues", REPLY_SECONDS, destination=[worker], limit=1).get(worker)
-    return queues[0]["name"] if queues else app.conf.task_default_queue
+    return str(queues[0]["name"] if queues else app.conf.task_default_queue)
 
 
-def count(app, workers, name: str) -> int:
+def count(app: Any, workers: Collection[str], name: str) -> int:
     """How many tasks of this name those workers have begun."""
     stats = asked(app, "stats", 5, destination=list(workers), limit=len(workers))
     return sum((reply.get("total") or {}).get(name, 0) for reply in stats.values())
 
 
-def send(app, name: str, args: list, kwargs: dict, options: dict):
+def send(app: Any, name: str, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
     try:
         if name in app.tasks:  # with the options of its own, such as a queue
             return app.tasks[name].apply_async(args, kwargs, **options)
@@ -193,7 +199,9 @@ def send(app, name: str, args: list, kwargs: dict, options: dict):
         raise Refusal("broker", f"{name} could not be sent: {described(error)}") from error
 
 
-def outcome(app, sent, name: str, workers, before: int, end: float):
+def outcome(
+    app: Any, sent: Any, name: str, workers: Collection[str], before: int, end: float
+) -> tuple[Any, str | None]:
     """(result, None), or (None, why none): a worker's counter proves what no result backend can."""
     from celery.backends.base import DisabledBackend
     from celery.exceptions import TimeoutError as Late
@@ -219,7 +227,7 @@ def outcome(app, sent, name: str, workers, before: int, end: float):
     return result, None
 
 
-def unfinished(app, sent, name: str):
+def unfinished(app: Any, sent: Any, name: str) -> tuple[Any, str]:
     """The result of a task that a worker took: none yet, or none ever."""
     replies = asked(app, "query_task", 2, arguments={"ids": [sent.id]})
     if any(isinstance(found, dict) and sent.id in found for found in replies.values()):
@@ -227,14 +235,14 @@ def unfinished(app, sent, name: str):
     return None, NO_RESULT
 
 
-def destination(app, name: str) -> str:
+def destination(app: Any, name: str) -> str:
     """The queue that a task is sent to when its sender names none."""
     own = getattr(app.tasks.get(name), "queue", None)
     route = app.amqp.router.route({"queue": own} if own else {}, name)
-    return getattr(route.get("queue"), "name", None) or app.conf.task_default_queue
+    return str(getattr(route.get("queue"), "name", None) or app.conf.task_default_queue)
 
 
-def not_taken(app, name: str) -> str:
+def not_taken(app: Any, name: str) -> str:
     queue = destination(app, name)
     replies = asked(app, "active_queues", 2)
     if any(found["name"] == queue for queues in replies.values() for found in queues or ()):
@@ -242,7 +250,7 @@ def not_taken(app, name: str) -> str:
     return f"{name} waits in queue {queue!r}, which no worker reads"
 
 
-def main(answer=answer) -> None:
+def main(answer: Callable[[dict[str, Any]], dict[str, Any]] = answer) -> None:
     # What the project prints while it is imported must not stand in the answer's way.
     stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

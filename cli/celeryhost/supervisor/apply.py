@@ -24,13 +24,17 @@ import os
 import re
 import time
 from collections import namedtuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from .. import proc
 from ..errors import DENIED, DOWN, FAILED, OK, TIMEOUT, USAGE, Failure
 from ..masking import MASK, hide_passwords
+from ..scripts.conffile_reader import canonical
 from . import conffile, lifecycle
 from .loops import loops
 from .programs import ALIVE, DEAD, Process, processes, select
+from .rpc import Supervisor
 from .status import reread
 
 ADD, CHANGE, REMOVE, START = "add", "change", "remove", "start"
@@ -56,6 +60,7 @@ Plan.__doc__ = """What there is to do. `changes` [Change]; `unchanged` names; `f
 that are not this plan's; `file` to store over `stored`, (text, uid, gid, mode) or None; `down` the Failure of a
 supervisord that does not answer; `sure` names that change whatever supervisord sees; `mend` names that must run."""
 
+Options = dict[str, Any]  # as in Change
 _Pending = namedtuple("_Pending", "added changed removed options configs processes")
 
 
@@ -64,7 +69,7 @@ def is_stale(plan: Plan) -> bool:
     return plan.file is not None and plan.stored != _wanted(plan.file)
 
 
-def as_dict(plan: Plan) -> dict:
+def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as `--json` and the module show it."""
     return {
         "changes": [change._asdict() for change in plan.changes],
@@ -74,7 +79,7 @@ def as_dict(plan: Plan) -> dict:
     }
 
 
-def plan(supervisor, patterns=()) -> Plan:
+def plan(supervisor: Supervisor, patterns: Sequence[str] = ()) -> Plan:
     """What bringing supervisord to its files would do; `patterns` as in programs.select, none: everything.
 
     Raises Failure: USAGE when supervisord refuses the files, UNKNOWN, DOWN, DENIED.
@@ -91,7 +96,9 @@ def plan(supervisor, patterns=()) -> Plan:
     return Plan(changes, sorted(chosen - set(actions)), sorted(set(actions) - chosen))
 
 
-def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: bool = False) -> list[Plan]:
+def plan_files(
+    supervisor: Supervisor, config: str, files: list[File], mend: bool | Collection[str] = True, lenient: bool = False
+) -> list[Plan]:
     """What storing each file, after those before it, and bringing supervisord to it would do. Only its own programs,
     old and new, are touched.
 
@@ -107,7 +114,7 @@ def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: b
             raise
         down = failure
     try:
-        *readings, warnings = conffile.check(config, {file.path: file.text for file in files}, pid, lenient)
+        readings, warnings = conffile.check(config, {file.path: file.text for file in files}, pid, lenient)
     except Failure as failure:
         if failure.code != DOWN or not lenient:
             raise
@@ -116,7 +123,15 @@ def plan_files(supervisor, config: str, files: list[File], mend=True, lenient: b
     return [_plan_one(supervisor, file, now, then, warnings, down, mend) for file, now, then in steps]
 
 
-def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
+def _plan_one(
+    supervisor: Supervisor,
+    file: File,
+    now: conffile.Reading,
+    then: conffile.Reading,
+    warnings: list[str],
+    down: Failure | None,
+    mend: bool | Collection[str],
+) -> Plan:
     stored = _stored(file.path)
     differences = {} if now.failure else _differences(now.groups, then.groups)
     own = {*differences, *_defined(now, file.path), *_defined(then, file.path)}
@@ -152,7 +167,7 @@ def _plan_one(supervisor, file: File, now, then, warnings, down, mend) -> Plan:
     return Plan(changes, unchanged, foreign, warnings, file, stored, down, sure, frozenset(wanted))
 
 
-def settled(supervisor, files: list[File]) -> list[str] | None:
+def settled(supervisor: Supervisor, files: list[File]) -> list[str] | None:
     """The programs of the files where all is stored and runs as it is to be, else None: then a plan tells.
 
     It takes supervisord's own word and that of its log, and spares the start of its parser.
@@ -178,7 +193,9 @@ def plan_ahead(file: File, down: Failure) -> Plan:
     return Plan(changes, warnings=[down.message], file=file, stored=_stored(file.path), down=down)
 
 
-def apply(supervisor, plan: Plan, timeout: float | None = None, wait: bool = True):
+def apply(
+    supervisor: Supervisor, plan: Plan, timeout: float | None = None, wait: bool = True
+) -> Iterator[lifecycle.Event]:
     """Do what `plan` says; yields lifecycle.Events until each program is RUNNING with a new pid, gone, or has failed.
 
     `timeout` bounds all of it in seconds; without it each program has its own time (lifecycle). Without `wait` it ends
@@ -188,7 +205,7 @@ def apply(supervisor, plan: Plan, timeout: float | None = None, wait: bool = Tru
     """
     deadline = None if timeout is None else time.monotonic() + timeout
 
-    def left():
+    def left() -> float | None:
         return None if deadline is None else max(0.0, deadline - time.monotonic())
 
     touched = {change.program for change in plan.changes}
@@ -229,7 +246,7 @@ def apply(supervisor, plan: Plan, timeout: float | None = None, wait: bool = Tru
     yield from lifecycle.start(supervisor, [*left_over, *_drifted(now, pending, rest)], wait=wait, timeout=left())
 
 
-def settle(supervisor, plans: list[Plan], timeout: float | None = None):
+def settle(supervisor: Supervisor, plans: list[Plan], timeout: float | None = None) -> Iterator[lifecycle.Event]:
     """Wait for the programs of plans that were applied without waiting, all at once; yields Events as `apply` does."""
     touched = {change.program for plan in plans for change in plan.changes if change.action != REMOVE}
     left = {name for plan in plans for name in plan.mend}
@@ -242,7 +259,7 @@ def settle(supervisor, plans: list[Plan], timeout: float | None = None):
 
 
 @contextlib.contextmanager
-def exclusive(config: str | None, seconds: float = LOCK_SECONDS):
+def exclusive(config: str | None, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Keep other applies to the supervisord of this configuration file out, waiting up to `seconds` for one to end.
 
     A lock on a file beside it that only root and group `supervisor` may open, so that nobody else can hold it. The
@@ -295,7 +312,7 @@ def _lock_file(path: str) -> int:
     return handle
 
 
-def config_of(supervisor) -> str | None:
+def config_of(supervisor: Supervisor) -> str | None:
     """The configuration file of the supervisord that answers: its own `-c`, else the one that led to it."""
     return conffile.main_file(supervisor.call("getPID")) or supervisor.server.config
 
@@ -303,14 +320,14 @@ def config_of(supervisor) -> str | None:
 # What is pending
 
 
-def _pending(supervisor) -> _Pending:
+def _pending(supervisor: Supervisor) -> _Pending:
     """What supervisord finds in its files and does not run, each as a set of groups; it reads them anew."""
     old = _configs(supervisor)
-    added, changed, removed = reread(supervisor, config_of(supervisor))
+    added, told, removed = reread(supervisor, config_of(supervisor))
     new, running = _configs(supervisor), processes(supervisor)
     unseen = _automatic_now(running, new, supervisor.call("getIdentification"))
-    changed = {*changed, *unseen} - {*added, *removed}
-    options: dict[str, dict] = {name: dict(unseen.get(name, {})) for name in changed}
+    changed = {*told, *unseen} - {*added, *removed}
+    options: dict[str, Options] = {name: dict(unseen.get(name, {})) for name in changed}
     for (group, name), config in new.items():
         if group in changed and (group, name) in old:
             options[group] |= _shown(_automatic_named(old[group, name], config), config)
@@ -322,13 +339,15 @@ def _actions(pending: _Pending) -> dict[str, str]:
     return {name: action for action, them in names.items() for name in them}
 
 
-def _configs(supervisor) -> dict[tuple[str, str], dict]:
+def _configs(supervisor: Supervisor) -> dict[tuple[str, str], dict[str, Any]]:
     return {(info["group"], info["name"]): info for info in supervisor.call("getAllConfigInfo")}
 
 
-def _automatic_now(running: list[Process], configs: dict, identifier: str) -> dict[str, dict]:
+def _automatic_now(
+    running: list[Process], configs: dict[tuple[str, str], dict[str, Any]], identifier: str
+) -> dict[str, Options]:
     """{group: options} of processes whose log became automatic: the names of supervisord's own say which those were."""
-    found: dict[str, dict] = {}
+    found: dict[str, Options] = {}
     for process in running:
         config = configs.get((process.group, process.process), {})
         for stream in ("stdout", "stderr"):
@@ -339,7 +358,7 @@ def _automatic_now(running: list[Process], configs: dict, identifier: str) -> di
     return found
 
 
-def _automatic_named(old: dict, new: dict) -> dict:
+def _automatic_named(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """`old` with `auto` for the names that supervisord has given to automatic logs."""
     names = {
         option: "auto"
@@ -349,7 +368,7 @@ def _automatic_named(old: dict, new: dict) -> dict:
     return old | names
 
 
-def _drifted(running: list[Process], pending: _Pending | None, groups) -> list[Process]:
+def _drifted(running: list[Process], pending: _Pending | None, groups: Collection[str]) -> list[Process]:
     """The processes of `groups` that should run and do not; one that ended as expected (no spawnerr) may stay so."""
     return [
         process
@@ -362,7 +381,7 @@ def _drifted(running: list[Process], pending: _Pending | None, groups) -> list[P
     ]
 
 
-def _outdated(running: list[Process], groups) -> list[Process]:
+def _outdated(running: list[Process], groups: Collection[str]) -> list[Process]:
     """The processes of `groups` that were started before the code of their app became what is on disk now."""
     moments = proc.code_moments()
     return [
@@ -395,11 +414,11 @@ def _unborn(group: str, name: str) -> Process:
 
 def _defined(reading: conffile.Reading, path: str) -> set[str]:
     """The groups that a file has a part in."""
-    sections = set(reading.sections.get(conffile.canonical(path), ()))
+    sections = set(reading.sections.get(canonical(path), ()))
     return {name for name, group in reading.groups.items() if sections & set(group["sections"])}
 
 
-def _differences(old: dict, new: dict) -> dict[str, dict]:
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Options]:
     """{group: its options that differ, as in Change} for all not the same in both; none where only one has it."""
     return {
         name: _difference(old[name], new[name]) if name in old and name in new else {}
@@ -408,7 +427,7 @@ def _differences(old: dict, new: dict) -> dict[str, dict]:
     }
 
 
-def _difference(old: dict, new: dict) -> dict:
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> Options:
     options = _shown(old["settings"], new["settings"])
     if sorted(old["processes"]) != sorted(new["processes"]):
         options["processes"] = [", ".join(sorted(old["processes"])), ", ".join(sorted(new["processes"]))]
@@ -417,11 +436,12 @@ def _difference(old: dict, new: dict) -> dict:
     return options
 
 
-def _shown(old: dict, new: dict) -> dict:
-    found = {}
+def _shown(old: dict[str, Any], new: dict[str, Any]) -> Options:
+    found: Options = {}
     for name in sorted({*old, *new} - {"inuse"}):
         was, is_now = old.get(name), new.get(name)
         if name == "environment" and was != is_now:
+            was, is_now = was or {}, is_now or {}
             keys = sorted(key for key in {*was, *is_now} if was.get(key) != is_now.get(key))
             found |= {f"environment.{key}": [key in was and MASK, key in is_now and MASK] for key in keys}
         elif was != is_now:
@@ -429,14 +449,14 @@ def _shown(old: dict, new: dict) -> dict:
     return found
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     return hide_passwords(value) if isinstance(value, str) else value
 
 
 # The file
 
 
-def _stored(path: str):
+def _stored(path: str) -> tuple[str, int, int, int] | None:
     try:
         with open(path, "rb") as file:
             state = os.fstat(file.fileno())
@@ -448,7 +468,7 @@ def _stored(path: str):
     return text, state.st_uid, state.st_gid, state.st_mode & 0o7777
 
 
-def _wanted(file: File):
+def _wanted(file: File) -> tuple[str, int, int, int] | None:
     import grp
     import pwd
 
@@ -467,11 +487,12 @@ def _store(file: File) -> None:
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        if file.text is None:
+        wanted = _wanted(file)
+        if wanted is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file.path)
         else:
-            _, uid, gid, mode = _wanted(file)
+            _, uid, gid, mode = wanted
             try:
                 handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with open(handle, "wb") as stream:

@@ -13,12 +13,13 @@ import re
 import shutil
 import sys
 from collections import namedtuple
+from typing import Any
 
 from .. import proc
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..masking import MASK, URL_SECRET, hide_passwords
 from ..paths import SUPERVISOR
-from ..scripts import conffile_reader
+from ..scripts import conffile_reader, source
 from ..scripts.conffile_reader import canonical
 from ..shebang import python_of
 from .locate import read_section
@@ -45,13 +46,13 @@ def load(config: str, pid: int | None = None) -> dict[str, Program]:
 
     Raises Failure: DENIED when some file is not for this user to read, USAGE when supervisord would refuse one.
     """
-    ((found,), _) = read(config, [{}], pid)
+    ((found,), _) = read(config, [[]], pid)
     if found.unreadable:
         raise Failure(f"{found.unreadable[0]} is not readable for you", DENIED, "use sudo")
     if found.failure:
         raise found.failure
     files = {section: file for file, sections in found.sections.items() for section in sections}
-    members: dict[str, list] = {}
+    members: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for group, described in found.groups.items():
         for process in described["processes"].values():
             members.setdefault(process["section"], []).append((group, process))
@@ -61,7 +62,9 @@ def load(config: str, pid: int | None = None) -> dict[str, Program]:
     return {program.name: program for program in programs}
 
 
-def check(config: str, texts: dict[str, str | None], pid: int | None = None, lenient: bool = False):
+def check(
+    config: str, texts: dict[str, str | None], pid: int | None = None, lenient: bool = False
+) -> tuple[list[Reading], list[str]]:
     """Whether supervisord would read its files with each of `texts` at its path (None: no file there), those before it
     at theirs, and the others as they are.
 
@@ -77,10 +80,12 @@ def check(config: str, texts: dict[str, str | None], pid: int | None = None, len
             raise then.failure
         if text is not None and not then.included:
             raise Failure(f"{path} is not included by {config}", USAGE, "name it as its [include] files= wants")
-    return *readings, assumed
+    return readings, assumed
 
 
-def read(config: str, variants: list[list], pid: int | None = None, lenient: bool = False):
+def read(
+    config: str, variants: list[list[tuple[str, str | None]]], pid: int | None = None, lenient: bool = False
+) -> tuple[list[Reading], list[str]]:
     """Readings of the files, one for each variant (conffile_reader.py), and what `lenient` took for granted.
 
     `pid` is the running supervisord's: its Python and environment are used, else those of the one installed here.
@@ -98,10 +103,9 @@ def read(config: str, variants: list[list], pid: int | None = None, lenient: boo
         "places": [place for place in places if os.path.isabs(place)],
         "folder": folder,
     }
-    source = conffile_reader.__loader__.get_source(conffile_reader.__name__)
     try:
         done = subprocess.run(
-            [python, "-I", "-c", source],
+            [python, "-I", "-c", source(conffile_reader)],
             input=json.dumps(request),
             capture_output=True,
             text=True,
@@ -130,11 +134,11 @@ def read(config: str, variants: list[list], pid: int | None = None, lenient: boo
             inherited = found["error"] == answer["readings"][0]["error"]
             file = (named or [config if inherited or not variant else variant[-1][0]])[0]
             failure = explain(found["error"], file, found["option"])
-        fields = (found[name] for name in ("groups", "sections", "included", "unreadable"))
         inherited = found["environment"]
         if environment is None:  # this command's own is no program's
             inherited = dict(inherited.items() - os.environ.items())
-        readings.append(Reading(failure, *fields, inherited))
+        known = {name: found[name] for name in ("groups", "sections", "included", "unreadable")}
+        readings.append(Reading(failure=failure, environment=inherited, **known))
     return readings, [explain(text, "").message.partition(": ")[2] for text in answer["assumed"]]
 
 
@@ -187,10 +191,10 @@ def _pid_of(config: str) -> int | None:
         return None
 
 
-def _surroundings(pid: int | None):
+def _surroundings(pid: int | None) -> tuple[str, dict[str, str] | None, str | None]:
     """The Python, environment and working folder of the supervisord that runs, else of the one that would."""
     words = _words(pid) if pid and _is_trusted(pid) else []
-    if words:
+    if pid and words:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
                 pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
@@ -209,7 +213,7 @@ def _surroundings(pid: int | None):
     raise Failure("no supervisord is installed here", DOWN, "run celeryhost provision, or apt install supervisor")
 
 
-def _program(section: str, file: str, members: list, inherited: dict[str, str]) -> Program:
+def _program(section: str, file: str, members: list[tuple[str, dict[str, Any]]], inherited: dict[str, str]) -> Program:
     group, first = members[0]
     logs = {}
     for name, process in members:
@@ -251,7 +255,7 @@ def _user(uid: int | None) -> str | None:
 
 # What supervisord says, and what that means: pattern, what is wrong, how to mend it.
 # The patterns are the texts of supervisor/options.py and datatypes.py, 3.3 to 4.3, and of configparser.
-_MEANINGS = (
+_SAYINGS = (
     (
         r"The directory named as part of the path (?P<value>.+) does not exist",
         "the folder of {value} does not exist",
@@ -310,7 +314,7 @@ _MEANINGS = (
     ),
     (r"could not (?:find|read) config file (?P<source>.+)", "it cannot be read", "name the main file with -c FILE"),
 )
-_MEANINGS = [(re.compile(pattern, re.DOTALL), what, fix) for pattern, what, fix in _MEANINGS]
+_MEANINGS = [(re.compile(pattern, re.DOTALL), what, fix) for pattern, what, fix in _SAYINGS]
 _PLACE = re.compile(r" in section u?'(?P<section>[^']+)'(?: \(file: u?'(?P<file>[^']+)'\))?$")
 
 
@@ -332,7 +336,7 @@ def refused(text: str, config: str | None) -> Failure:
     with contextlib.suppress(Failure):
         readings, _ = read(config, [[]]) if config else ([], [])
         for reading in readings:
-            if reading.failure:
+            if isinstance(reading.failure, Failure):
                 return reading.failure
     return explain(text.partition("CANT_REREAD: ")[2] or text, config or "supervisord.conf")
 
@@ -395,7 +399,7 @@ def hide(text: str, other: str | None = None) -> str:
     """
     old = _pairs(other or "")
 
-    def masked(match) -> str:
+    def masked(match: re.Match[str]) -> str:
         section = _section_at(text, match.start())
         lines = ["environment="]
         for key, value in _split(match["pairs"]):
@@ -433,4 +437,5 @@ def groups(text: str) -> set[str]:
 
 
 def _section_at(text: str, position: int) -> str:
-    return ["", *conffile_reader.HEADER.findall(text, 0, position)][-1]
+    names: list[str] = conffile_reader.HEADER.findall(text, 0, position)
+    return names[-1] if names else ""

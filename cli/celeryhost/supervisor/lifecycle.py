@@ -12,15 +12,21 @@ from __future__ import annotations
 
 import time
 from collections import namedtuple
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, TypeVar
 
 from .. import proc
 from ..errors import FAILED, OK, TIMEOUT, worst
 from .programs import ALIVE, DEAD, Process, from_info, processes, tail
-from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault
+from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault, Supervisor
 
 Event = namedtuple("Event", "time program kind text pid", defaults=("", 0))
 Event.__doc__ = """What happened to a program (or group): `time` in seconds since the epoch, `kind` a key of KINDS,
 `text` for a person (with lines of its log for what failed), `pid` 0 when there is none."""
+
+_Result = TypeVar("_Result")
+# A course yields Events, seconds to rest, and calls (method, *params), for whose results or Faults it waits.
+Course = Generator[Any, Any, _Result]
 
 # kind: the exit code it stands for when it is the last of its program
 KINDS = {
@@ -58,12 +64,14 @@ SAID_AGAIN = 0.5  # seconds after the first time
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late
 
 
-def exit_code(events) -> int:
+def exit_code(events: Iterable[Event]) -> int:
     """What the last event of each program amounts to."""
     return worst(KINDS[event.kind] for event in {event.program: event for event in events}.values())
 
 
-def start(supervisor, chosen: list[Process], wait: bool = True, timeout: float | None = None):
+def start(
+    supervisor: Supervisor, chosen: list[Process], wait: bool = True, timeout: float | None = None
+) -> Iterator[Event]:
     """Start programs, all at once; yields Events until each is RUNNING (its `startsecs` over), FATAL or late.
 
     `timeout` bounds the whole in seconds; without it each program has its `startsecs` plus START_MARGIN. `wait=False`
@@ -73,13 +81,19 @@ def start(supervisor, chosen: list[Process], wait: bool = True, timeout: float |
     return _drive(supervisor, [plan.start(process) for process in sorted(chosen, key=plan.priority)])
 
 
-def settle(supervisor, chosen: list[Process], timeout: float | None = None):
+def settle(supervisor: Supervisor, chosen: list[Process], timeout: float | None = None) -> Iterator[Event]:
     """Wait, as `start` does, for programs that were told to start; yields Events."""
     plan = _Plan(supervisor, True, timeout)
     return _drive(supervisor, [plan.await_start(process) for process in chosen])
 
 
-def stop(supervisor, chosen: list[Process], wait: bool = True, timeout: float | None = None, graceful: bool = True):
+def stop(
+    supervisor: Supervisor,
+    chosen: list[Process],
+    wait: bool = True,
+    timeout: float | None = None,
+    graceful: bool = True,
+) -> Iterator[Event]:
     """Stop programs, all at once; yields Events until each has stopped or is late.
 
     Without `timeout` each has its `stopwaitsecs` plus STOP_MARGIN. A Celery worker lets its running tasks end within
@@ -91,13 +105,13 @@ def stop(supervisor, chosen: list[Process], wait: bool = True, timeout: float | 
 
 
 def restart(
-    supervisor,
+    supervisor: Supervisor,
     chosen: list[Process],
     wait: bool = True,
     timeout: float | None = None,
     graceful: bool = True,
     rolling: bool = False,
-):
+) -> Iterator[Event]:
     """Stop and start programs, each as soon as it has stopped; yields Events until each is RUNNING with a new pid.
 
     `rolling` takes one after the other and goes no further once one fails. `wait=False` does not wait for RUNNING, but
@@ -111,7 +125,7 @@ def restart(
         return
     for at, process in enumerate(ordered):
         plan.ask_for_tasks([process])
-        last = None
+        last = _event(process, "unchanged")
         for last in _drive(supervisor, [plan.restart(process)]):
             yield last
         if KINDS[last.kind] != OK:
@@ -120,7 +134,15 @@ def restart(
             return
 
 
-def replace(supervisor, changed=(), added=(), removed=(), wait: bool = True, timeout: float | None = None, grace=None):
+def replace(
+    supervisor: Supervisor,
+    changed: Iterable[str] = (),
+    added: Iterable[str] = (),
+    removed: Iterable[str] = (),
+    wait: bool = True,
+    timeout: float | None = None,
+    grace: dict[str, int] | None = None,
+) -> Iterator[Event]:
     """Bring groups to the configuration that `reloadConfig` has read; arguments are group names, as it gives them.
 
     A changed group is stopped, removed and added again, a new one added, and each is waited for as in `start`; a
@@ -143,7 +165,7 @@ def _event(process: Process, kind: str, text: str = "", pid: int = 0) -> Event:
 class _Plan:
     """The courses, and what they share: how long each program may take and which tasks its worker runs."""
 
-    def __init__(self, supervisor, wait, timeout, graceful=True):
+    def __init__(self, supervisor: Supervisor, wait: bool, timeout: float | None, graceful: bool = True) -> None:
         self.supervisor = supervisor
         self.wait = wait
         self.deadline = None if timeout is None else time.monotonic() + timeout
@@ -156,13 +178,13 @@ class _Plan:
             infos = []
         self.settings = {(info["group"], info["name"]): UNTOLD | info for info in infos}
 
-    def setting(self, process: Process, key: str):
+    def setting(self, process: Process, key: str) -> Any:
         return self.settings.get((process.group, process.process), UNTOLD).get(key)
 
-    def priority(self, process: Process):
+    def priority(self, process: Process) -> tuple[Any, Any]:
         return self.setting(process, "group_prio"), self.setting(process, "process_prio")
 
-    def ask_for_tasks(self, chosen: list[Process]):
+    def ask_for_tasks(self, chosen: list[Process]) -> None:
         alive = [process for process in chosen if process.state in ALIVE and self.is_worker(process)]
         if alive and self.graceful and self.wait and self.supervisor.believed:
             from ..celery.active import Running, tasks
@@ -180,26 +202,26 @@ class _Plan:
         """The moment (monotonic) until which a step that may take `seconds` from now is waited for."""
         return time.monotonic() + seconds if self.deadline is None else self.deadline
 
-    def start(self, process: Process):
+    def start(self, process: Process) -> Course[None]:
         """Course: start one program; a RUNNING one is `unchanged`."""
         if process.state == "RUNNING":
             yield _event(process, "unchanged", "is RUNNING", process.pid)
         elif process.state != "STOPPING" or (yield from self.await_stop(process)):
             yield from self.launch(process)
 
-    def restart(self, process: Process):
+    def restart(self, process: Process) -> Course[None]:
         """Course: stop one program if it is not, and start it."""
         if process.state in DEAD or ((yield from self.send_stop(process)) and (yield from self.await_stop(process))):
             yield from self.launch(process)
 
-    def stop(self, process: Process):
+    def stop(self, process: Process) -> Course[None]:
         """Course: stop one program; a stopped one is `unchanged`."""
         if process.state in DEAD:
             yield _event(process, "unchanged", f"is {process.state}")
         elif (yield from self.send_stop(process)) and self.wait:
             yield from self.await_stop(process)
 
-    def replace(self, group: str, members: list[Process], remove: bool, add: bool):
+    def replace(self, group: str, members: list[Process], remove: bool, add: bool) -> Course[None]:
         """Course: stop a group and take it out (`remove`), put it in as configured and wait until it runs (`add`)."""
         if remove and not (yield from self.remove(group, members)):
             return
@@ -215,7 +237,7 @@ class _Plan:
             if not isinstance(info, Fault):
                 yield from self.await_start(from_info(info))
 
-    def remove(self, group: str, members: list[Process]):
+    def remove(self, group: str, members: list[Process]) -> Course[bool]:
         """Course: stop all members, then remove the group; returns whether it is gone."""
         for process in members:
             if process.state not in DEAD and not (yield from self.send_stop(process)):
@@ -230,7 +252,7 @@ class _Plan:
         yield Event(time.time(), group, "removed")
         return True
 
-    def send_stop(self, process: Process):
+    def send_stop(self, process: Process) -> Course[bool]:
         """Course: send a program its stop signal; returns False when supervisord would not."""
         result = yield "stopProcess", process.name, False
         if isinstance(result, Fault) and result.code != NOT_RUNNING:  # not running: it has ended, or is STOPPING
@@ -241,7 +263,7 @@ class _Plan:
         yield _event(process, "stopping", pid=process.pid)
         return True
 
-    def await_stop(self, process: Process):
+    def await_stop(self, process: Process) -> Course[bool]:
         """Course: wait until a program has stopped; returns whether it has."""
         grace = max(self.setting(process, "stopwaitsecs"), self.grace.get(process.group, 0))
         bound = f" of at most {grace}" if self.setting(process, "command") else ""
@@ -276,7 +298,7 @@ class _Plan:
             yield rest
             rest = min(LONGEST_REST, rest * 2)
 
-    def launch(self, process: Process):
+    def launch(self, process: Process) -> Course[None]:
         """Course: start a program that has stopped, and wait for it."""
         result = yield "startProcess", process.name, False
         if isinstance(result, Fault) and result.code not in (ALREADY_STARTED, SPAWN_ERROR):
@@ -286,7 +308,7 @@ class _Plan:
         if self.wait:
             yield from self.await_start(process)
 
-    def await_start(self, process: Process):
+    def await_start(self, process: Process) -> Course[None]:
         """Course: wait until a started program is RUNNING, has failed or has ended."""
         began = time.monotonic()
         seconds = self.setting(process, "startsecs")
@@ -336,11 +358,11 @@ def _reason(fault: Fault) -> str:
     return "supervisord knows it no more" if fault.code == BAD_NAME else f"supervisord says {fault.text}"
 
 
-def _drive(supervisor, courses, at_once: int = 1 << 30):
+def _drive(supervisor: Supervisor, courses: Iterable[Course[Any]], at_once: int = 1 << 30) -> Iterator[Event]:
     """Run courses side by side to their ends, `at_once` new ones a round; yields their events."""
-    waiting = list(reversed(courses))
-    ready: dict = {}  # course: the result of its last call
-    resting: dict = {}  # course: when to go on
+    waiting = [*courses][::-1]
+    ready: dict[Course[Any], Any] = {}  # course: the result of its last call
+    resting: dict[Course[Any], float] = {}  # course: when to go on
     while waiting or ready or resting:
         ready |= {waiting.pop(): None for _ in range(min(at_once, len(waiting)))}
         if not ready:

@@ -12,6 +12,7 @@ import time
 from collections import namedtuple
 
 from .programs import Process
+from .rpc import Supervisor
 from .status import journal
 
 SHORT = 60  # seconds: what has lived for so long lives on
@@ -22,7 +23,7 @@ Loop.__doc__ = """How often a program has ended since it was last well, or was t
 lives in seconds, and how long it has to live to have left them behind."""
 
 
-def loops(supervisor, known: list[Process]) -> dict[str, Loop]:
+def loops(supervisor: Supervisor, known: list[Process]) -> dict[str, Loop]:
     """A Loop for each program of `known`, all that there are, that has ended MANY times in a row, each time after less
     than SHORT, and has not lived long `enough` since.
 
@@ -38,7 +39,7 @@ def loops(supervisor, known: list[Process]) -> dict[str, Loop]:
 
 
 def _lived(process: Process, seconds: float) -> bool:
-    return process.state == "RUNNING" and process.now - process.start >= seconds
+    return bool(process.state == "RUNNING" and process.now - process.start >= seconds)
 
 
 def _loop(text: bytes, name: str) -> Loop:

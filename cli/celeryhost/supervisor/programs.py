@@ -8,6 +8,14 @@ from collections import namedtuple
 from ..errors import UNKNOWN, Failure, near
 from ..plain import plain
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .rpc import Supervisor
+
+
 # http://supervisord.org/subprocess.html#process-states
 ALIVE = ("STARTING", "RUNNING", "BACKOFF")  # what can be stopped
 DEAD = ("STOPPED", "EXITED", "FATAL", "UNKNOWN")  # what can be started
@@ -20,7 +28,7 @@ Process.__doc__ = """One process as getProcessInfo describes it: `name` as Super
 word when both are equal), `state` as a word, times in seconds since the epoch (0: never), `pid` 0 without one."""
 
 
-def processes(supervisor) -> list[Process]:
+def processes(supervisor: Supervisor) -> list[Process]:
     """Every process, sorted by name; raises Failure (DOWN, DENIED)."""
     return [from_info(info) for info in supervisor.call("getAllProcessInfo")]
 
@@ -30,7 +38,7 @@ def full_name(group: str, process: str) -> str:
     return process if group == process else f"{group}:{process}"
 
 
-def from_info(info: dict) -> Process:
+def from_info(info: dict[str, Any]) -> Process:
     """The Process that a struct of getProcessInfo stands for."""
     group, process = info["group"], info["name"]
     return Process(
@@ -50,7 +58,7 @@ def from_info(info: dict) -> Process:
     )
 
 
-def select(patterns, known: list[Process]) -> list[Process]:
+def select(patterns: Sequence[str], known: list[Process]) -> list[Process]:
     """The processes that `patterns` name, in their order, each once; all of them when there is no pattern.
 
     A pattern is a program or group, `group:process`, `group:*`, an app (all programs of `mysite`), a glob, or `all`.
@@ -129,7 +137,7 @@ def is_own_output(state: os.stat_result) -> bool:
     return False
 
 
-def tail(process: Process, lines: int, supervisor=None) -> list[str]:
+def tail(process: Process, lines: int, supervisor: Supervisor | None = None) -> list[str]:
     """The last `lines` lines of the log that `process` wrote to last, without blank lines and control characters.
 
     Read from the file; through `supervisor`, when given, if this user may not. Empty when nothing is there.
@@ -151,7 +159,7 @@ def tail(process: Process, lines: int, supervisor=None) -> list[str]:
     return [line for line in (plain(line).strip() for line in data.splitlines()) if line][-lines:]
 
 
-def _celery_log(process: Process, supervisor) -> str | None:
+def _celery_log(process: Process, supervisor: Supervisor | None) -> str | None:
     """The file that the process logs to itself, if it is Celery's and supervisord can be asked."""
     from ..celery.command_line import own_log
     from .rpc import Fault
@@ -173,7 +181,7 @@ def _file_end(path: str, size: int) -> str:
         return ""
 
 
-def _remote_end(supervisor, process: Process, stream: str, size: int) -> str:
+def _remote_end(supervisor: Supervisor | None, process: Process, stream: str, size: int) -> str:
     from .rpc import Fault
 
     try:

@@ -16,6 +16,14 @@ from binascii import b2a_base64
 
 from ..errors import DENIED, DOWN, Failure
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from .locate import Server
+
+
 # Fault codes of supervisor/xmlrpc.py that callers tell apart.
 SHUTDOWN_STATE = 6
 BAD_NAME = 10
@@ -33,7 +41,7 @@ LIMIT = 64 << 20  # bytes of an answer: a thousand programs take two million
 class Fault(Exception):
     """supervisord refused a call: `code` is one of its fault codes, `text` what it says."""
 
-    def __init__(self, code: int, text: str):
+    def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} (fault {code})")
         self.code = code
         self.text = text
@@ -46,12 +54,12 @@ class Supervisor:
     says of a process, its account or its command is printed, and nothing is executed for it.
     """
 
-    def __init__(self, server, timeout: float = 10):
+    def __init__(self, server: Server, timeout: float = 10) -> None:
         self.server = server
         self.timeout = timeout
         self.believed = True
 
-    def call(self, method: str, *params):
+    def call(self, method: str, *params: object) -> Any:
         """The result of `supervisor.METHOD`; raises Fault, or Failure (DOWN, DENIED)."""
         name = method if "." in method else f"supervisor.{method}"
         result = _decode(self._post(_request(name, params)), self.server.url)
@@ -61,9 +69,11 @@ class Supervisor:
             raise result
         return _checked(method, result, self.server.url)
 
-    def multicall(self, calls):
+    def multicall(self, calls: Iterable[Sequence[Any]]) -> list[Any]:
         """One round trip for many `(method, *params)`: a list of results, a Fault in place of each that was refused."""
-        names = [{"methodName": f"supervisor.{method}", "params": list(params)} for method, *params in calls]
+        names: list[dict[str, Any]] = [
+            {"methodName": f"supervisor.{method}", "params": list(params)} for method, *params in calls
+        ]
         if not names:
             return []
         results = self.call("system.multicall", names)
@@ -116,7 +126,7 @@ class Supervisor:
         said = status.decode(errors="replace") or "nothing"
         raise Failure(f"what listens at {url} is no supervisord: it answered {said}", DOWN, "check the server URL")
 
-    def _connected(self, url: str):
+    def _connected(self, url: str) -> _socket.socket:
         if url.startswith("unix://"):
             connection = _socket.socket(_socket.AF_UNIX)
             connection.settimeout(self.timeout)
@@ -160,13 +170,13 @@ def _unanswered(error: OSError, url: str, timeout: float) -> Failure:
     return Failure(f"no supervisord answers at {url} ({error.strerror or error})", DOWN, fix)
 
 
-def _request(method: str, params) -> bytes:
+def _request(method: str, params: Sequence[object]) -> bytes:
     values = "".join(f"<param>{_encode(value)}</param>" for value in params)
     text = f"<?xml version='1.0'?><methodCall><methodName>{method}</methodName><params>{values}</params></methodCall>"
     return text.encode("utf-8", "surrogateescape")
 
 
-def _encode(value) -> str:
+def _encode(value: Any) -> str:
     if isinstance(value, bool):
         inner = f"<boolean>{int(value)}</boolean>"
     elif isinstance(value, int):
@@ -182,17 +192,23 @@ def _encode(value) -> str:
     return f"<value>{inner}</value>"
 
 
-_SCALARS = {"int": int, "i4": int, "boolean": lambda text: text == "1", "string": str, "double": float}
+_SCALARS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "i4": int,
+    "boolean": lambda text: text == "1",
+    "string": str,
+    "double": float,
+}
 
 
-def _decode(body: bytes, url: str):
+def _decode(body: bytes, url: str) -> Any:
     """What a methodResponse holds: a value, or a Fault."""
-    stack: list = [[]]  # open containers; a struct is the flat list name, value, name, value…
+    stack: list[list[Any]] = [[]]  # open containers; a struct is the flat list name, value, name, value…
     text: list[str] = []
     kinds: list[str] = []  # the type tag seen in each open <value>
     fault = False
 
-    def opened(tag, _):
+    def opened(tag: str, _: dict[str, str]) -> None:
         nonlocal fault
         text.clear()
         if tag == "value":
@@ -204,11 +220,12 @@ def _decode(body: bytes, url: str):
         elif tag == "fault":
             fault = True
 
-    def closed(tag):
+    def closed(tag: str) -> None:
         if tag == "name":
             stack[-1].append("".join(text))
         elif tag == "value":
             kind = kinds.pop()
+            value: Any
             if kind == "array":
                 value = stack.pop()
             elif kind == "struct":
@@ -236,25 +253,25 @@ def _unintelligible(url: str) -> Failure:
     )
 
 
-def _fault(result, url: str) -> Fault:
+def _fault(result: Any, url: str) -> Fault:
     if not _has(result, {"faultCode": int, "faultString": str}):
         raise _unintelligible(url)
     return Fault(result["faultCode"], result["faultString"])
 
 
 # What the callers rely on in the results of these methods.
-_PROCESS = dict.fromkeys(("pid", "start", "stop", "now", "exitstatus"), int)
+_PROCESS: dict[str, type] = dict.fromkeys(("pid", "start", "stop", "now", "exitstatus"), int)
 _PROCESS |= dict.fromkeys(("group", "name", "statename", "spawnerr", "description"), str)
 _PROCESS |= dict.fromkeys(("stdout_logfile", "stderr_logfile"), str)
-_CONFIG = {"group": str, "name": str}
-_CONFIG_MAYBE = {"command": str} | dict.fromkeys(
+_CONFIG: dict[str, type] = {"group": str, "name": str}
+_CONFIG_MAYBE: dict[str, type] = {"command": str} | dict.fromkeys(
     ("stopwaitsecs", "startsecs", "group_prio", "process_prio", "autostart"), int
 )
 _SINGLE = {"getPID": int, "getSupervisorVersion": str, "getIdentification": str, "readLog": str}
 _SINGLE |= {"readProcessStdoutLog": str, "readProcessStderrLog": str}
 
 
-def _checked(method: str, result, url: str):
+def _checked(method: str, result: Any, url: str) -> Any:
     """`result` if it is what `method` returns; raises Failure (DOWN)."""
     if method == "getProcessInfo":
         known = _has(result, _PROCESS)
@@ -267,8 +284,8 @@ def _checked(method: str, result, url: str):
         )
     elif method == "reloadConfig":
         lists = result[0] if isinstance(result, list) and len(result) == 1 else None
-        known = isinstance(lists, list) and len(lists) == 3 and all(isinstance(names, list) for names in lists)
-        known = known and all(isinstance(name, str) for names in lists for name in names)
+        whole = isinstance(lists, list) and len(lists) == 3 and all(isinstance(names, list) for names in lists)
+        known = whole and all(isinstance(name, str) for names in lists or () for name in names)
     else:
         known = isinstance(result, _SINGLE.get(method, object))
     if not known:
@@ -276,5 +293,5 @@ def _checked(method: str, result, url: str):
     return result
 
 
-def _has(info, kinds: dict) -> bool:
+def _has(info: object, kinds: dict[str, type]) -> bool:
     return isinstance(info, dict) and all(isinstance(info.get(key), kind) for key, kind in kinds.items())

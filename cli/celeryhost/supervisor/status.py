@@ -11,6 +11,15 @@ from .locate import read_section
 from .programs import Process, from_info, is_stream, select, tail
 from .rpc import CANT_REREAD, Fault
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from ..proc import Usage
+    from .rpc import Supervisor
+
+
 LOG_END = 1 << 18  # bytes of supervisord's log that are looked through for restarts
 
 Row = namedtuple(
@@ -25,7 +34,9 @@ Report.__doc__ = """One look at a supervisord: its address, version and pid, Row
 for the next look."""
 
 
-def look(supervisor, names=(), before: Report | None = None, compare: bool = True) -> Report:
+def look(
+    supervisor: Supervisor, names: Sequence[str] = (), before: Report | None = None, compare: bool = True
+) -> Report:
     """The programs that `names` mean (programs.select), in the order of their names.
 
     CPU is the mean over the life of each tree, or since `before`, an earlier Report. Not to `compare` with the
@@ -42,7 +53,14 @@ def look(supervisor, names=(), before: Report | None = None, compare: bool = Tru
     return Report(supervisor.server.url, version, pid, rows, newer, used)
 
 
-def _row(supervisor, process: Process, used, before, restarts, moments) -> Row:
+def _row(
+    supervisor: Supervisor,
+    process: Process,
+    used: dict[int, Usage],
+    before: dict[int, Usage],
+    restarts: dict[str, int],
+    moments: dict[str, float],
+) -> Row:
     here = used.get(process.pid)
     there = before.get(process.pid)
     cpu = None
@@ -111,7 +129,7 @@ def journal(config: str | None) -> bytes:
         return b""
 
 
-def changes(supervisor, known: list[Process]) -> dict | None:
+def changes(supervisor: Supervisor, known: list[Process]) -> dict[str, Any] | None:
     """What a configuration newer than all that runs would change: lists of groups by `added`, `changed`, `removed`, or
     `error`, why supervisord cannot read it. None when nothing would, or the files are not here.
 
@@ -125,7 +143,7 @@ def changes(supervisor, known: list[Process]) -> dict | None:
     return pending(supervisor)
 
 
-def pending(supervisor) -> dict | None:
+def pending(supervisor: Supervisor) -> dict[str, Any] | None:
     """`changes`, whatever the files' times say."""
     try:
         added, changed, removed = reread(supervisor, supervisor.server.config)
@@ -137,7 +155,7 @@ def pending(supervisor) -> dict | None:
     return found if any(found.values()) else None
 
 
-def reread(supervisor, config: str | None) -> list[list[str]]:
+def reread(supervisor: Supervisor, config: str | None) -> list[list[str]]:
     """The groups that supervisord finds added, changed and removed in its files, which it reads anew.
 
     Raises Failure: USAGE where it cannot, without the values that its own words hold.
@@ -153,7 +171,7 @@ def reread(supervisor, config: str | None) -> list[list[str]]:
     return [added, changed, removed]
 
 
-def _files(config: str):
+def _files(config: str) -> Iterator[str]:
     """The configuration file, the files it includes, and their folders, which tell of a deleted one."""
     yield config
     folder = os.path.dirname(config)

@@ -8,19 +8,26 @@ from ..plain import plain
 from ..terminal import coloured, columns_of, cut, pad, paint, width
 from .status import Row
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
 STATES = {"RUNNING": "green", "STARTING": "yellow", "STOPPING": "yellow", "BACKOFF": "yellow", "STOPPED": "dim"}
 NUMBERS = ("PID", "UPTIME", "CPU", "MEMORY", "RESTARTS")
 NARROWER = ("RESTARTS", "CPU", "MEMORY", "PID", "UPTIME")  # left out in this order where the terminal is too narrow
 NAME_COLUMNS = 12  # what a name is not cut below while there are columns to leave out
 
 
-def lines(rows, hosts=None) -> list[str]:
+def lines(rows: Sequence[Row], hosts: Sequence[str] | None = None) -> list[str]:
     """The table that fits the terminal: a head and a line for each Row, with its host first if `hosts` gives them."""
     if not rows:
         return ["no programs"]
     columns = width()
     head = (["HOST"] if hosts else []) + ["PROGRAM", "STATE", *NUMBERS]
-    table = [([host] if hosts else []) + _cells(row) for row, host in zip(rows, hosts or rows, strict=True)]
+    table = [_cells(row) for row in rows]
+    if hosts:
+        table = [[host, *cells] for host, cells in zip(hosts, table, strict=True)]
     if all(row.restarts is None for row in rows):
         _drop(head, table, "RESTARTS")
     sizes = _sizes(head, table, rows)
@@ -59,25 +66,25 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _drop(head: list[str], table: list[list[str]], name: str):
+def _drop(head: list[str], table: list[list[str]], name: str) -> None:
     if name in head:
         at = head.index(name)
         for cells in (head, *table):
             del cells[at]
 
 
-def _sizes(head, table, rows) -> list[int]:
+def _sizes(head: list[str], table: list[list[str]], rows: Sequence[Row]) -> list[int]:
     """The columns' widths; what has no pid shows a remark instead of numbers, so its cells do not count."""
     at = head.index("STATE") + 1
     kept = [head, *(cells if row.pid else cells[:at] for cells, row in zip(table, rows, strict=True))]
     return [max(columns_of(cells[i]) for cells in kept if i < len(cells)) for i in range(len(head))]
 
 
-def _total(sizes) -> int:
+def _total(sizes: list[int]) -> int:
     return sum(sizes) + 2 * (len(sizes) - 1)
 
 
-def _line(cells, sizes, head, columns, said: str | None = None) -> str:
+def _line(cells: list[str], sizes: list[int], head: list[str], columns: int | None, said: str | None = None) -> str:
     at = head.index("STATE") + 1
     padded = [pad(cell, size, right=name in NUMBERS) for cell, size, name in zip(cells, sizes, head, strict=True)]
     return cut("  ".join([*padded[:at], said] if said else padded).rstrip(), columns)

@@ -33,7 +33,7 @@ class Feed:
     DONE hold the Failure that ended them, DONE None if there was none.
     """
 
-    def __init__(self, target):
+    def __init__(self, target) -> None:
         self.target = target
         self.hosts = {host.name: host for host in hosts_of(target)}
         self.queue: SimpleQueue = SimpleQueue()
@@ -106,7 +106,7 @@ class Feed:
 class _Stop:
     """Threads, and the pipe that tells their conversations to end."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.reading, self._writing = os.pipe()
         self.closed = threading.Event()
         self._threads: list[threading.Thread] = []

@@ -1,7 +1,7 @@
 """What `top` shows of one host, sampled again and again: programs, queues, tasks, beat and new lines of logs.
 
 Nothing of it needs worker events, which would have to be switched on and cost the broker a message for each step of a
-task: tasks are counted in the workers' logs (celery/parts.py), how many wait is asked of Redis, what beat has sent is
+task: tasks are counted in the workers' logs (parts.py), how many wait is asked of Redis, what beat has sent is
 in its log, and what it will send is read in the background (schedule.py).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from ..celery import parts as celery_parts
 from ..celery import resp
 from ..celery.remote_control import lengths, speaks
 from ..errors import Failure
@@ -18,6 +17,7 @@ from ..logs import reader
 from ..supervisor import locate
 from ..supervisor.rpc import Fault, Supervisor
 from ..supervisor.status import look
+from . import parts as celery_parts
 from .schedule import Schedule
 
 VERSION = 1  # of the JSON, docs/json.md
@@ -46,7 +46,7 @@ def samples(target, names, interval: float):
 class Probe:
     """What is remembered between two looks at this machine."""
 
-    def __init__(self, target, names=()):
+    def __init__(self, target, names=()) -> None:
         self.names = names
         server = locate.find(target.config, target.url, target.user)
         self.supervisor = Supervisor(server)

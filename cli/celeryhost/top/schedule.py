@@ -16,7 +16,7 @@ MOMENTS = 70  # that are asked of each entry: those of every minute last until t
 class Schedule:
     """The next moments of each beat of this machine. `target.config` is its supervisord's, None of one elsewhere."""
 
-    def __init__(self, target):
+    def __init__(self, target) -> None:
         self.target = target
         self.entries: dict[str, list[dict]] = {}  # program: its entries
         self.remark: str | None = None  # why there are none
@@ -47,7 +47,7 @@ class Schedule:
         self.entries = {beat["program"]: beat["entries"] for beat in found}
 
     def next(self, part, now: float) -> tuple[list | None, str | None]:
-        """[time, entry] of what a beat (celery/parts.py) sends next, and why that is not known.
+        """[time, entry] of what a beat (parts.py) sends next, and why that is not known.
 
         The time has passed where beat is late.
         """

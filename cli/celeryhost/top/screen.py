@@ -51,7 +51,7 @@ def in_ascii(line: Text) -> Text:
 class Canvas(Widget):
     """Lines of text, of which only what has changed is drawn again."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.strips: list[Strip] = []
 
@@ -97,7 +97,7 @@ class Followed(Screen):
 
     AUTO_FOCUS = "Log"
 
-    def __init__(self, host: str, program: str, talk):
+    def __init__(self, host: str, program: str, talk) -> None:
         super().__init__()
         self.host, self.program, self.talk = host, program, talk  # `talk`: what brings the lines, to be closed
 
@@ -122,7 +122,7 @@ class Top(App):
     Static { dock: bottom; height: 1; text-style: reverse; }
     """
 
-    def __init__(self, feed: Feed, programs, interval: float):
+    def __init__(self, feed: Feed, programs, interval: float) -> None:
         super().__init__(ansi_color=True)
         self.feed = feed
         self.argv = ["top", f"--interval={interval:g}", "--", *programs]

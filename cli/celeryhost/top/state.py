@@ -30,7 +30,7 @@ Counts = namedtuple("Counts", "hosts away programs running")
 class State:
     """All hosts by name: their last samples or why there is none, and their histories."""
 
-    def __init__(self, hosts):
+    def __init__(self, hosts) -> None:
         self.samples: dict[str, dict] = {}
         self.away: dict[str, errors.Failure | None] = dict.fromkeys(hosts)  # None: not known yet
         self.met = False  # some host has told something

@@ -64,7 +64,7 @@ HOUR = 3600
 class Watch:
     """What is remembered from look to look. Times are those of one monotonic clock, in seconds."""
 
-    def __init__(self, programs, rules: Rules = Rules()):  # noqa: B008 - immutable
+    def __init__(self, programs, rules: Rules = Rules()) -> None:  # noqa: B008 - immutable
         self.rules = rules
         self.programs = {program.name: _Watched(program, rules) for program in programs}
         self.away: dict[str, _Away] = {}
@@ -97,7 +97,7 @@ class Watch:
 class _Away:
     """A broker that does not answer."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str) -> None:
         self.name = url.partition("//")[2].rpartition("@")[2]
         self.since = None
         self.told = False
@@ -117,7 +117,7 @@ class _Away:
 class _Watched:
     """One program."""
 
-    def __init__(self, program: Program, rules: Rules):
+    def __init__(self, program: Program, rules: Rules) -> None:
         self.program = program
         self.rules = rules
         self.pid = 0
@@ -144,7 +144,7 @@ class _Watched:
         if sight.state != "RUNNING":
             self.pid = 0
 
-    def stopped(self, now):
+    def stopped(self, now) -> None:
         """What ended because it was told to is no loop."""
         self.ends, self.life = 0, (0, now)
         if self.trouble == "loop":
@@ -199,7 +199,7 @@ class _Watched:
             self.trouble = "bound"
             yield Action("bound", self.program.name, f"{text}, and was restarted a short time ago; it has to wait")
 
-    def begin(self, now, sight):
+    def begin(self, now, sight) -> None:
         """A process that was not there before."""
         self.pid, self.since, self.deadline = sight.pid, now, None
         self.answered = self.frozen = self.total = None
@@ -207,13 +207,13 @@ class _Watched:
         self.wakeups = sight.wakeups
         self.woke = self.stalled = self.untouched = now
 
-    def forgive(self, now):
+    def forgive(self, now) -> None:
         """Nothing that lasts is to be laid at its door before now."""
         self.woke = self.stalled = self.untouched = self.since = now
         self.answered = self.answered and now
         self.frozen, self.same = None, 0
 
-    def note(self, now, sight, broker):
+    def note(self, now, sight, broker) -> None:
         """Remember since when what lasts."""
         self.frozen = (self.frozen or (now, sight.frozen)) if sight.frozen else None
         if sight.wakeups is None or sight.wakeups != self.wakeups:

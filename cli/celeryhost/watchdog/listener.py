@@ -106,7 +106,7 @@ def together(one: Broker | None, other: Broker | None) -> Broker | None:
 class Dog:
     """Eyes, hands and voice of a Watch."""
 
-    def __init__(self, supervisor: Supervisor, settings: dict):
+    def __init__(self, supervisor: Supervisor, settings: dict) -> None:
         self.supervisor = supervisor
         self.host = socket.gethostname()
         self.telling = settings

@@ -32,7 +32,7 @@ PATIENCE = 60  # seconds
 
 
 @signals.beat_init.connect
-def watch(sender, **_):
+def watch(sender, **_) -> None:
     """Have the scheduler of `sender`, a celery.beat.Service, tick as above."""
     scheduler = sender.scheduler
     scheduler.max_interval = min(scheduler.max_interval, LONGEST_SLEEP)
@@ -60,7 +60,7 @@ def watch(sender, **_):
     scheduler.tick = watched
 
 
-def _show(text):
+def _show(text) -> None:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
         file.write(text)
 
@@ -70,7 +70,7 @@ def _is_ahead(entry):
     return last is not None and last.tzinfo and (last - entry.default_now()).total_seconds() > AHEAD
 
 
-def _begin_anew(service, late):
+def _begin_anew(service, late) -> None:
     """With a new scheduler: what else the old one holds may be of the old clock too (django-celery-beat's is)."""
     old = service.scheduler
     logger.warning("the clock was set back: what was last sent after now, %d tasks, is taken for sent now", len(late))

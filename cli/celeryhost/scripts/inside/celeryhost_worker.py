@@ -103,7 +103,7 @@ class HoldOn(bootsteps.StartStopStep):
     def include_if(self, consumer):
         return consumer.conninfo.transport.driver_type == "redis"
 
-    def __init__(self, consumer, **options):
+    def __init__(self, consumer, **options) -> None:
         super().__init__(consumer, **options)
         if self.include_if(consumer):
             from redis.exceptions import ResponseError
@@ -140,7 +140,7 @@ class GiveBack(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.connection:Connection",)
     done = False
 
-    def start(self, consumer):
+    def start(self, consumer) -> None:
         if not GiveBack.done and consumer.connection.transport.driver_type == "redis":
             GiveBack.done = True
             try:
@@ -160,11 +160,11 @@ class Take(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     taker = None
 
-    def __init__(self, consumer, **options):
+    def __init__(self, consumer, **options) -> None:
         super().__init__(consumer, **options)
         self.acknowledged = {}  # the keys are tags that Redis does not know of yet; they outlive a connection
 
-    def start(self, consumer):
+    def start(self, consumer) -> None:
         if consumer.connection.transport.driver_type == "redis":
             try:
                 self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged, consumer.pool)
@@ -174,7 +174,7 @@ class Take(bootsteps.StartStopStep):
             except Exception as error:
                 logger.warning("a task may be lost with a worker that is killed while it takes it: %r", error)
 
-    def stop(self, consumer):
+    def stop(self, consumer) -> None:
         if self.taker:
             self.taker.close()
             self.taker = None
@@ -187,7 +187,7 @@ class _Taker:
     bell: a connection in a BLMOVE that leaves what it finds where it is.
     """
 
-    def __init__(self, channel, hub, acknowledged, pool):
+    def __init__(self, channel, hub, acknowledged, pool) -> None:
         if not hub:
             raise Unsupported("eventlet and gevent have no event loop of kombu's")
         if not channel.ack_emulation:
@@ -215,7 +215,7 @@ class _Taker:
         self.timer = hub.call_repeatedly(LOOK, self.empty.clear)
         hub.on_tick.add(self.flush_when_full)
 
-    def try_out(self):
+    def try_out(self) -> None:
         """Raises Unsupported where Redis is older than 6.2 or does not let this user do it."""
         connection, key = self.connection(), self.prefixed(PREFIX)
         try:
@@ -229,7 +229,7 @@ class _Taker:
         finally:
             connection.disconnect()
 
-    def close(self):
+    def close(self) -> None:
         self.timer.cancel()
         self.hub.on_tick.discard(self.flush_when_full)
         del self.qos.append
@@ -254,32 +254,32 @@ class _Taker:
         queues = channel._queue_cycle.consume(len(channel.active_queues))
         return [self.prefixed(channel._q_for_pri(name, step)) for step in channel.priority_steps for name in queues]
 
-    def ack(self, tag):
+    def ack(self, tag) -> None:
         """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop. A thread has no turns."""
         self.acknowledged[tag] = True
         virtual.QoS.ack(self.qos, tag)
         if threading.get_ident() != self.thread:
             self.flush()
 
-    def ack_alone(self, tag):
+    def ack_alone(self, tag) -> None:
         """For what still runs when this connection is done with; the next one tells what Redis does not take now."""
         self.ack(tag)
         self.flush()
 
-    def append_unwritten(self, message, tag):
+    def append_unwritten(self, message, tag) -> None:
         """In place of QoS.append, which writes what TAKE has written."""
         if self.written:
             virtual.QoS.append(self.qos, message, tag)
         else:
             self.append(message, tag)
 
-    def flush_when_full(self):
+    def flush_when_full(self) -> None:
         """At each turn of the loop: in those where kombu does not call `start`, nothing else removes them."""
         starts = self.channel.active_queues and self.qos.can_consume()
         if self.acknowledged and not (starts or self.refused or self.channel._in_poll):
             self.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         """Remove what is acknowledged; what Redis does not take is left to the next turn, or connection."""
         try:
             for tag in list(self.acknowledged):
@@ -290,7 +290,7 @@ class _Taker:
         except self.channel.ResponseError as error:
             self.refuse(error)
 
-    def give_back_unheard(self):
+    def give_back_unheard(self) -> None:
         """What bears this worker's name and is neither at work nor done; in a container also a namesake's before it."""
         own = getattr(self.channel, "client_name", None)
         known = {request.message.delivery_tag for request in state.active_requests} | self.acknowledged.keys()
@@ -299,7 +299,7 @@ class _Taker:
         }
         _restore(self.channel, [tag for tag, owner in owners.items() if own and owner == own and tag not in known])
 
-    def start(self, timeout=None):
+    def start(self, timeout=None) -> None:
         """Ask for messages if there may be some; kombu calls it at each turn of the loop in which it may take one."""
         lists, channel = self.lists(), self.channel
         if self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
@@ -356,7 +356,7 @@ class _Taker:
         self.deliver(taken)
         return True
 
-    def deliver(self, taken):
+    def deliver(self, taken) -> None:
         """All of them, whatever happens to one, for Redis has them no longer in a list."""
         failure = None
         for key, text, written in taken:
@@ -378,14 +378,14 @@ class _Taker:
         if failure:
             raise failure
 
-    def wait_for(self, key):
+    def wait_for(self, key) -> None:
         if key not in self.bells:
             self.bells[key] = self.connection()
             self.hub.add_reader(self.bells[key]._sock, self.heard, key)
         self.bells[key].send_command("BLMOVE", key, key, "RIGHT", "RIGHT", 0, check_health=False)
         self.set.add(key)
 
-    def heard(self, key):
+    def heard(self, key) -> None:
         bell = self.bells[key]
         place = bell._sock.fileno()
         try:
@@ -401,7 +401,7 @@ class _Taker:
         self.set.discard(key)
         self.empty.clear()
 
-    def refuse(self, error):
+    def refuse(self, error) -> None:
         """Ask for nothing for a while."""
         if self.refused:
             return
@@ -411,7 +411,7 @@ class _Taker:
             self.said = time.monotonic()
             logger.warning(WAITS, error)
 
-    def resume(self):
+    def resume(self) -> None:
         self.refused = False
 
 
@@ -427,24 +427,24 @@ class Leave(bootsteps.StartStopStep):
     def include_if(self, consumer):
         return consumer.hub
 
-    def __init__(self, consumer, **options):
+    def __init__(self, consumer, **options) -> None:
         super().__init__(consumer, **options)
         self.consumer, self.until = consumer, None
         self.maybe_shutdown, state.maybe_shutdown = state.maybe_shutdown, self.when_handed_over
         self.called, self.call = os.pipe()
         signals.worker_shutting_down.connect(self.wake, weak=False)
 
-    def start(self, consumer):
+    def start(self, consumer) -> None:
         consumer.hub.add_reader(self.called, os.read, self.called, 1)
 
-    def stop(self, consumer):
+    def stop(self, consumer) -> None:
         consumer.hub.remove(self.called)
 
-    def wake(self, **_):
+    def wake(self, **_) -> None:
         """From the signal's handler: Python waits on in a poll that a signal interrupts (PEP 475), up to a second."""
         os.write(self.call, b".")
 
-    def when_handed_over(self):
+    def when_handed_over(self) -> None:
         """In place of celery.worker.state.maybe_shutdown, at each turn of the event loop.
 
         Which is asked only about a stop that is known here: one whose signal comes in between has its turn next.
@@ -467,7 +467,7 @@ class Leave(bootsteps.StartStopStep):
 
 
 @signals.worker_init.connect
-def prepare(sender, **_):
+def prepare(sender, **_) -> None:
     """Name this worker's connections, by worker, boot and process, and add the steps."""
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
@@ -476,14 +476,14 @@ def prepare(sender, **_):
 
 
 @signals.worker_process_init.connect
-def go_first(**_):
+def go_first(**_) -> None:
     """When memory runs out, the kernel is to kill a task's process, not the worker, Redis or supervisord."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")
 
 
 @signals.worker_process_shutdown.connect
-def do_not_linger(**_):
+def do_not_linger(**_) -> None:
     """A process of the pool that ends sleeps for a second after its last message (billiard's Worker._do_exit)."""
     billiard.pool.time = types.SimpleNamespace(sleep=lambda _: None)  # the worker reads the message without it, too
 
@@ -510,7 +510,7 @@ def _owner(value):
         return None
 
 
-def _give_back(channel):
+def _give_back(channel) -> None:
     if not hasattr(channel, "client_name"):
         raise Unsupported("kombu before 5.6 does not name its connections")
     redis, own = _plain(channel), channel.client_name
@@ -535,7 +535,7 @@ def _give_back(channel):
         logger.warning("gave back %d tasks that a worker had begun when it was killed", len(free))
 
 
-def _restore(channel, tags):
+def _restore(channel, tags) -> None:
     for tag in tags:
         try:
             channel.qos.restore_by_tag(tag)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from . import command_line
-from .active import broker, transport
-from .command_line import option
-from .log_lines import entry_sent, has_succeeded
+from ..celery import command_line
+from ..celery.active import broker, transport
+from ..celery.command_line import option
+from ..celery.log_lines import entry_sent, has_succeeded
 
 WINDOW = 60  # seconds in which tasks are counted
 # https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
@@ -35,7 +35,7 @@ def part(row, command: str, before: Part | None) -> Part | None:
 class Part:
     """A worker, a beat, or a worker that is beat too (`-B`)."""
 
-    def __init__(self, program: str, app: str, pid: int | None, command: command_line.Command):
+    def __init__(self, program: str, app: str, pid: int | None, command: command_line.Command) -> None:
         words = command.words
         self.program, self.app, self.pid, self.words = program, app, pid, words
         self.is_worker = command.name == "worker"
