@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections import namedtuple
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 from .. import cache
 from ..errors import FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
@@ -35,11 +36,19 @@ DYNAMIC_SECONDS = 60  # an inventory that is asked (a script, a cloud plugin) ch
 ANSIBLE_SECONDS = 60
 FORMAT = 1  # of the cache; another number makes old ones be read again
 
-Host = namedtuple("Host", "name variables")
-Host.__doc__ = """A host of the inventory: its name there and those of VARIABLES that are set."""
 
-Inventory = namedtuple("Inventory", "hosts groups")
-Inventory.__doc__ = """`hosts`: name → its variables; `groups`: name → names of its hosts, child groups included."""
+class Host(NamedTuple):
+    """A host of the inventory: its name there and those of VARIABLES that are set."""
+
+    name: str
+    variables: dict[str, Any]
+
+
+class Inventory(NamedTuple):
+    """`hosts`: name → its variables; `groups`: name → names of its hosts, child groups included."""
+
+    hosts: dict[str, dict[str, Any]]
+    groups: dict[str, list[str]]
 
 
 def targets(inventory: str | None, pattern: str | None) -> list[Host]:
@@ -122,7 +131,7 @@ def _matches(inventory: Inventory, part: str) -> list[str]:
     return found
 
 
-def _regex(text: str):
+def _regex(text: str) -> Callable[[str], object]:
     try:
         return re.compile(text).match
     except re.error as error:
@@ -154,15 +163,15 @@ def load(sources: list[str]) -> Inventory:
     return inventory
 
 
-def _state(sources: list[str]) -> list:
+def _state(sources: list[str]) -> list[Any]:
     """Every file that Ansible may read for these sources: [path, mtime in ns, size, executable]."""
     roots = [os.path.realpath(source) for source in sources if "," not in source]
     beside = {path if os.path.isdir(path) else os.path.dirname(path) for path in roots}
     roots += [os.path.join(folder, name) for folder in sorted(beside) for name in ("group_vars", "host_vars")]
-    files = [path for path in (*roots, _configuration() or "") if os.path.isfile(path)]
+    files = [path for path in (*roots, _configuration()) if os.path.isfile(path)]
     for root in roots:
         files += [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
-    state: list = [FORMAT, os.environ.get("ANSIBLE_CONFIG")]
+    state: list[Any] = [FORMAT, os.environ.get("ANSIBLE_CONFIG")]
     for path in sorted(set(files)):
         try:
             found = os.stat(path)
@@ -172,7 +181,7 @@ def _state(sources: list[str]) -> list:
     return state
 
 
-def _is_dynamic(state: list) -> bool:
+def _is_dynamic(state: list[Any]) -> bool:
     """Whether a script or an inventory plugin's `plugin:` file is among the sources."""
 
     def plugin(path: str) -> bool:
@@ -184,14 +193,14 @@ def _is_dynamic(state: list) -> bool:
     return any(executable or plugin(path) for path, _, _, executable in state[2:])
 
 
-def _configuration() -> str | None:
+def _configuration() -> str:
     """The ansible.cfg in force: the user's choice, else the one of the checkout, as `celeryhost provision` takes it."""
     from ..paths import tree
 
     return os.environ.get("ANSIBLE_CONFIG") or os.path.join(tree(), "ansible.cfg")
 
 
-def _ask_ansible(sources: list[str]) -> dict:
+def _ask_ansible(sources: list[str]) -> dict[str, Any]:
     import json
     import shutil
     import subprocess
@@ -219,14 +228,15 @@ def _ask_ansible(sources: list[str]) -> dict:
     except subprocess.TimeoutExpired:
         raise Failure(f"{' '.join(command)} took more than {ANSIBLE_SECONDS} s", TIMEOUT) from None
     try:
-        return json.loads(done.stdout)
+        listing: dict[str, Any] = json.loads(done.stdout)
+        return listing
     except ValueError:
         said = [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
         reason = said[0].removeprefix("[ERROR]:").removeprefix("ERROR!").strip() if said else f"exit {done.returncode}"
         raise Failure(f"inventory {', '.join(sources)}: {reason}", FAILED, f"try {' '.join(command)}") from None
 
 
-def _reduced(listing: dict) -> Inventory:
+def _reduced(listing: dict[str, Any]) -> Inventory:
     """ansible-inventory's listing with child groups resolved and all but VARIABLES dropped."""
     variables = listing.pop("_meta")["hostvars"]
 

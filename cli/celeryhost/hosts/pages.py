@@ -5,21 +5,32 @@ from __future__ import annotations
 import os
 import shlex
 import socket
-from collections import namedtuple
+import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from ..errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, Failure
 from ..paths import WEB_PASSWORD
 from ..supervisor import conffile, locate
+from .inventory import Host
 from .remote import CONNECT_SECONDS, plain_ssh, ssh
 
 PAGE_SECTION = "celeryhost:page"
 PAGE_OPTIONS = ("port", "username", "password")
 FLOWER_PORT = 5555
 
-Page = namedtuple("Page", "name address port path user password")
-Page.__doc__ = """Where a page is, on its own host: `address` to connect to, `port`, `path` with its first `/`.
-`user` is None when the page asks for none, `password` None when it was not asked for."""
+
+class Page(NamedTuple):
+    """Where a page is, on its own host: `address` to connect to, `port`, `path` with its first `/`.
+    `user` is None when the page asks for none, `password` None when it was not asked for."""
+
+    name: str
+    address: str
+    port: int
+    path: str
+    user: str | None
+    password: str | None
 
 
 def supervisor(config: str | None, credentials: bool) -> Page:
@@ -66,7 +77,7 @@ def flower(config: str | None, app: str | None, credentials: bool) -> Page:
             key, equals, value = word.partition("=")
             if equals and key.replace("_", "-") == f"--{name}":
                 return value
-        return program.environment.get(f"FLOWER_{name.upper().replace('-', '_')}", default)
+        return str(program.environment.get(f"FLOWER_{name.upper().replace('-', '_')}", default))
 
     user, _, password = option("basic-auth").partition(",")[0].partition(":")
     file = program.environment.get("FLOWER_PASSWORD_FILE")  # of templates/celery.conf.j2
@@ -111,17 +122,16 @@ def free_port(wanted: int | None, usual: int) -> int:
             except OSError as error:
                 reason = error.strerror
                 continue
-            return probe.getsockname()[1]
+            return int(probe.getsockname()[1])
     raise Failure(f"port {wanted} of this machine: {reason}", USAGE, "leave out --port to get a free one")
 
 
 @contextmanager
-def tunnel(host, page: Page, port: int):
+def tunnel(host: Host, page: Page, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """An ssh that brings `page` of a host (inventory.Host) to `port` of this machine, until the end of the block.
 
     Yields its process. Raises Failure (UNREACHABLE, TIMEOUT).
     """
-    import subprocess
     import time
 
     # Not through the shared connection, which would keep the tunnel open after us. `cat` ends with its stdin, so
@@ -148,9 +158,10 @@ def tunnel(host, page: Page, port: int):
         process.wait()
 
 
-def last_words(process) -> str:
+def last_words(process: subprocess.Popen[bytes]) -> str:
     """The last line that an ssh which has ended left on stderr."""
-    lines = process.stderr.read().decode(errors="replace").strip().splitlines()
+    left = process.stderr.read() if process.stderr else b""
+    lines = left.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"ssh ended with code {process.returncode}"
 
 

@@ -6,13 +6,16 @@ Each host runs `celeryhost ARGV --json` and its output, a JSON object a line, is
 from __future__ import annotations
 
 import os
-from collections import deque, namedtuple
+from collections import deque
+from collections.abc import Iterator, Sequence
 from shlex import join, split
 from time import monotonic
+from typing import IO, Any, NamedTuple
 
 from .. import isolated
 from ..errors import DENIED, FAILED, GRAVITY, TIMEOUT, UNKNOWN, UNREACHABLE, USAGE, Failure
 from .inventory import Host, targets
+from .target import Target
 
 PROGRAM = "celeryhost"
 AT_ONCE = 32  # hosts; more would not be quicker, and sshd on a shared jump host takes 10 at a time (MaxStartups)
@@ -24,9 +27,16 @@ LINES_HELD = 100  # before an answer: a login says less
 LINE_BYTES = 1 << 20  # what is longer than any line of ours is not from celeryhost
 
 DATA, SAID, ENDED, FAILURE = "data", "said", "ended", "failure"
-Answer = namedtuple("Answer", "host kind value")
-Answer.__doc__ = """Something from one host, by its name. `kind` and `value`: DATA, a JSON object of its output; SAID, a
-line meant for a person; and to end with, each host once, ENDED, its exit code, or FAILURE, a Failure."""
+
+
+class Answer(NamedTuple):
+    """Something from one host, by its name. `kind` and `value`: DATA, a JSON object of its output; SAID, a
+    line meant for a person; and to end with, each host once, ENDED, its exit code, or FAILURE, a Failure."""
+
+    host: str
+    kind: str
+    value: Any
+
 
 # sudo only where it is needed: root on a small machine may have none. -n: it fails rather than ask for a password.
 AS_ROOT = 'test "$(id -u)" = 0 || exec sudo -n "$0" "$@"; exec "$0" "$@"'
@@ -34,20 +44,20 @@ MAYBE = "maybe"
 MAYBE_AS_ROOT = 'test "$(id -u)" = 0 || ! sudo -n true 2>/dev/null || exec sudo -n "$0" "$@"; exec "$0" "$@"'
 
 
-def is_remote(target) -> bool:
+def is_remote(target: Target) -> bool:
     """Whether the shared options name hosts rather than this machine's supervisord."""
     return target.inventory is not None or target.hosts is not None
 
 
 def fan_out(
-    target,
-    argv,
+    target: Target,
+    argv: Sequence[str],
     root: bool | str = False,
     timeout: float | None = 60,
     at_once: int | None = AT_ONCE,
     hosts: list[Host] | None = None,
     stop: int | None = None,
-):
+) -> Iterator[Answer]:
     """Run `celeryhost ARGV --json` on each host that the target means, and yield Answers as they arrive.
 
     `root`: the command needs root's rights there, or, MAYBE, does more with them. `timeout`: seconds for each host,
@@ -61,12 +71,12 @@ def fan_out(
     return _converse(hosts, words, root, timeout, at_once or len(hosts), stop)
 
 
-def attended(host: Host, target, argv: list[str], terminal: bool) -> list[str]:
+def attended(host: Host, target: Target, argv: list[str], terminal: bool) -> list[str]:
     """The command line that runs `celeryhost ARGV` as root on one host for whoever starts it, on a `terminal` there."""
     return command(host, [*_shared(target), *argv], root=True, terminal=terminal)
 
 
-def _shared(target) -> list[str]:
+def _shared(target: Target) -> list[str]:
     options = [("-c", target.config), ("-s", target.url), ("-u", target.user)]
     return [word for option, value in options if value for word in (option, value)]
 
@@ -169,17 +179,18 @@ class _Call:
     def __init__(self, host: Host, words: list[str], timeout: float | None) -> None:
         import subprocess
 
-        self.host = host
+        self.host, self.words = host, words
         self.deadline = monotonic() + timeout if timeout else float("inf")
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.unfinished = {self.process.stdout: b"", self.process.stderr: b""}
+        pipes = self.process.stdout, self.process.stderr
+        self.unfinished: dict[IO[bytes], bytes | None] = {pipe: b"" for pipe in pipes if pipe}
         self.left = ANSWER_BYTES if timeout else float("inf")
         self.said: list[str] = []  # held back until there is data: without any, it is the reason
         self.answered = False
         for pipe in self.unfinished:
             os.set_blocking(pipe.fileno(), False)
 
-    def read(self, pipe):
+    def read(self, pipe: IO[bytes]) -> Iterator[Answer]:
         """The Answers in what has come through a pipe; nothing more will when it is None afterwards."""
         try:
             data = os.read(pipe.fileno(), 65536)
@@ -188,7 +199,7 @@ class _Call:
         self.left -= len(data)
         if self.left < 0:
             self.process.kill()
-        *lines, rest = (self.unfinished[pipe] + data).split(b"\n")
+        *lines, rest = ((self.unfinished[pipe] or b"") + data).split(b"\n")
         if not data or len(rest) > LINE_BYTES:
             lines, rest = [*lines, rest], b""
         self.unfinished[pipe] = rest if data else None
@@ -197,7 +208,7 @@ class _Call:
             if text and not text.startswith(SSH_NOISE):
                 yield from self._answers(text, pipe is self.process.stdout)
 
-    def _answers(self, text: str, is_output: bool):
+    def _answers(self, text: str, is_output: bool) -> Iterator[Answer]:
         value = _object(text) if is_output else None
         if value is not None:
             yield from self._told()
@@ -209,16 +220,17 @@ class _Call:
             if self.answered:
                 yield from self._told()
 
-    def _told(self):
+    def _told(self) -> Iterator[Answer]:
         for text in self.said:
             yield Answer(self.host.name, SAID, text)
         self.said.clear()
 
-    def end(self):
+    def end(self) -> Iterator[Answer]:
         """The last Answers, once stdout is at its end."""
         code = self._exit_code()
         # stderr has no end that could be waited for: ssh's background master may hold it open.
-        yield from self.read(self.process.stderr) if self.unfinished[self.process.stderr] is not None else ()
+        for pipe in [pipe for pipe, rest in self.unfinished.items() if rest is not None]:
+            yield from self.read(pipe)
         failure = self._failure(code)
         yield from self._told()
         yield (
@@ -233,7 +245,7 @@ class _Call:
             return Failure(
                 f"{self.host.name}: an answer of more than {ANSWER_BYTES >> 20} MB", FAILED, "see what answers"
             )
-        name, by_ssh = self.host.name, self.process.args[0] == "ssh"
+        name, by_ssh = self.host.name, self.words[0] == "ssh"
         if by_ssh and code == 255:
             self.said.clear()
             if "Permission denied" in reason:
@@ -273,16 +285,18 @@ class _Call:
             pipe.close()
 
 
-def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, at_once: int, stop: int | None):
+def _converse(
+    hosts: list[Host], argv: list[str], root: bool | str, timeout: float | None, at_once: int, stop: int | None
+) -> Iterator[Answer]:
     from selectors import EVENT_READ, DefaultSelector
 
     waiting = deque(hosts)
     running: set[_Call] = set()
     with DefaultSelector() as selector:
 
-        def forget(call) -> None:
+        def forget(call: _Call) -> None:
             running.remove(call)
-            for key in [key for key in selector.get_map().values() if key.data is call]:
+            for key in [key for key in selector.get_map().values() if key.data and key.data[0] is call]:
                 selector.unregister(key.fileobj)
             call.stop()
 
@@ -304,13 +318,13 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
                         continue
                     running.add(call)
                     for pipe in call.unfinished:
-                        selector.register(pipe, EVENT_READ, call)
+                        selector.register(pipe, EVENT_READ, (call, pipe))
                 next_deadline = min((call.deadline for call in running), default=0)
                 wait = None if next_deadline == float("inf") else max(0, next_deadline - monotonic())
                 for key, _ in selector.select(wait):
-                    call, pipe = key.data, key.fileobj
-                    if pipe == stop:
+                    if key.fileobj == stop:
                         return
+                    call, pipe = key.data
                     if call not in running:
                         continue
                     yield from call.read(pipe)
@@ -328,7 +342,7 @@ def _converse(hosts, argv: list[str], root: bool | str, timeout: float | None, a
                 call.stop()
 
 
-def _object(text: str) -> dict | None:
+def _object(text: str) -> dict[str, Any] | None:
     from json import loads
 
     try:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections import deque, namedtuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from heapq import merge
 from itertools import chain
 from time import monotonic, time
+from types import ModuleType
+from typing import IO, NamedTuple
 
 from .. import others
 from .times import stamp, zone_shift
@@ -29,8 +32,16 @@ SLACK = 0.05  # seconds by which a file's mtime may lag the clock (the kernel st
 CONTEXT = 100  # lines before the last N in which to look for the time of the first of them
 DISORDER = 60  # seconds by which lines of several processes in one file may be out of order
 
-Rotated = namedtuple("Rotated", "path identity written")
-Rotated.__doc__ = """A rotated file: `identity` is (device, inode), `written` its mtime in seconds."""
+
+class Rotated(NamedTuple):
+    """A rotated file: `identity` is (device, inode), `written` its mtime in seconds."""
+
+    path: str
+    identity: tuple[int, int]
+    written: float
+
+
+Dated = tuple[float, bytes]  # a line and its time
 
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
 
@@ -48,7 +59,7 @@ def rotated(path: str) -> list[Rotated]:
         rf"(?:{name}\.|{name}-(?=\d{{8}})|{stem}\.(?=\d+{ext}\b)|{stem}-(?=\d{{8}}))"
         rf"(\d[\d_:T-]*)(?:{ext})?(\.backup)?(\.gz|\.bz2|\.xz)?"
     )
-    ways: dict[str, dict] = {}
+    ways: dict[str, dict[tuple[int, ...], dict[str, Rotated]]] = {}
     try:
         with os.scandir(folder or ".") as entries:
             for entry in entries:
@@ -65,7 +76,7 @@ def rotated(path: str) -> list[Rotated]:
     return list(merge(*sorted_ways, key=lambda file: -file.written))
 
 
-def _rotated(entry) -> Rotated | None:
+def _rotated(entry: os.DirEntry[str]) -> Rotated | None:
     try:
         state = entry.stat()
     except OSError:
@@ -73,11 +84,11 @@ def _rotated(entry) -> Rotated | None:
     return Rotated(entry.path, _identity(state), state.st_mtime) if stat.S_ISREG(state.st_mode) else None
 
 
-def _identity(state) -> tuple[int, int]:
+def _identity(state: os.stat_result) -> tuple[int, int]:
     return state.st_dev, state.st_ino
 
 
-def _codec(path: str):
+def _codec(path: str) -> ModuleType:
     from importlib import import_module
 
     return import_module(COMPRESSED[os.path.splitext(path)[1]])
@@ -95,7 +106,7 @@ class LogFile:
     and may not be read; a missing file is an empty one.
     """
 
-    def __init__(self, path: str, following: bool = False, warn=lambda text: None) -> None:
+    def __init__(self, path: str, following: bool = False, warn: Callable[[str], object] = lambda text: None) -> None:
         self.path = path
         self.warn = warn
         self.seen = time()  # when `path` last was what `tail` reads
@@ -104,7 +115,7 @@ class LogFile:
         self.known = {file[1:] for file in rotated(path)}  # what is no news: (identity, written)
         self.clock: float | None = None
         self.refused: int | None = None  # the errno, told once
-        self._state = None
+        self._state: tuple[int, int] | None = None
         try:
             fd = others.opened(path)
         except FileNotFoundError:
@@ -118,7 +129,13 @@ class LogFile:
 
     # The past
 
-    def history(self, since=None, until=None, last: int | None = None, keep=None):
+    def history(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        last: int | None = None,
+        keep: Callable[[bytes], object] | None = None,
+    ) -> Iterator[Dated]:
         """Yield `(time, line)`, oldest first: those between two times (seconds since the epoch), the `last` so many,
         those for which `keep(line)` is true.
 
@@ -130,12 +147,12 @@ class LogFile:
         for newer, file, older in zip(neighbours, files, neighbours[2:], strict=False):
             if last == 0 or (since is not None and file.written < since):
                 break
-            lines = self._between(file, newer, older, since, until, None if keep or until else last)
+            lines: Iterable[Dated] = self._between(file, newer, older, since, until, None if keep or until else last)
             if keep:
                 lines = (line for line in lines if keep(line[1]))
             if last is not None:
-                lines = deque(lines, maxlen=last)
-                last -= len(lines)
+                lines = ends = deque(lines, maxlen=last)
+                last -= len(ends)
             parts.append(lines)
         for when, line in chain.from_iterable(reversed(parts)):
             self.clock = when
@@ -148,7 +165,15 @@ class LogFile:
         current = Rotated(self.path, self.tail.identity, self.written)
         return [current, *(file for file in rotated(self.path) if file.identity != self.tail.identity)]
 
-    def _between(self, file, newer, older, since, until, last):
+    def _between(
+        self,
+        file: Rotated,
+        newer: Rotated | None,
+        older: Rotated | None,
+        since: float | None,
+        until: float | None,
+        last: int | None,
+    ) -> Iterator[Dated]:
         for when, line in self._timed(file, newer, older, since, last):
             if since is not None and when < since:
                 continue
@@ -158,7 +183,9 @@ class LogFile:
                 continue
             yield when, line
 
-    def _timed(self, file, newer, older, since, last):
+    def _timed(
+        self, file: Rotated, newer: Rotated | None, older: Rotated | None, since: float | None, last: int | None
+    ) -> Iterator[Dated]:
         stream = self._stream(file)
         if stream is None:
             return
@@ -186,7 +213,7 @@ class LogFile:
             except Exception as error:  # zlib.error, lzma.LZMAError, EOFError, OSError: the file is damaged
                 self.warn(f"{file.path} cannot be read to its end: {error}")
 
-    def _stream(self, file: Rotated):
+    def _stream(self, file: Rotated) -> IO[bytes] | None:
         """The file opened, wherever rotation has moved it meanwhile; None when it is gone or not for this user."""
         if self.tail and file.identity == self.tail.identity:
             return os.fdopen(os.dup(self.tail.fd), "rb")
@@ -203,7 +230,7 @@ class LogFile:
             stream.close()
         return None
 
-    def _first_time(self, stream, start: int) -> float | None:
+    def _first_time(self, stream: IO[bytes], start: int) -> float | None:
         try:
             stream.seek(start)
             lines = stream.read(BLOCK).split(b"\n")
@@ -211,7 +238,7 @@ class LogFile:
             return None
         return next(filter(None, (stamp(line, self.shift) for line in lines)), None)
 
-    def _first_at(self, stream, since: float, end: int) -> int:
+    def _first_at(self, stream: IO[bytes], since: float, end: int) -> int:
         """An offset before which every line is older than `since`, found by halving."""
         low, high = 0, end
         while high - low > BLOCK:
@@ -223,7 +250,7 @@ class LogFile:
                 high = middle
         return low
 
-    def _first_line(self, stream) -> bytes:
+    def _first_line(self, stream: IO[bytes]) -> bytes:
         stream.seek(0)
         return stream.readline(LONGEST)
 
@@ -246,7 +273,7 @@ class LogFile:
 
     # The future
 
-    def poll(self):
+    def poll(self) -> Iterator[Dated]:
         """Yield `(time, line)` of what has been written since the last call, through any number of rotations."""
         for tail in list(self.late):
             try:
@@ -259,11 +286,11 @@ class LogFile:
         except OSError:
             state = None  # between the rename and the new file, or deleted: the old one is read on
         moved = state is not None and (self.tail is None or _identity(state) != self.tail.identity)
-        known = state and (state.st_size, state.st_mtime_ns)
+        known = (state.st_size, state.st_mtime_ns) if state else None
         try:
             if self.tail and (moved or known is None or known != self._state):
                 if not moved:
-                    self._expect_content()
+                    self._expect_content(self.tail)
                 yield from self._dated(self.tail.lines())
             self._state = known
         except _Truncated:
@@ -277,23 +304,23 @@ class LogFile:
         yield from self._dated(chain.from_iterable(tail.overdue() for tail in (*self.late, self.tail) if tail))
         self._forget_late()
 
-    def _dated(self, lines):
+    def _dated(self, lines: Iterable[bytes]) -> Iterator[Dated]:
         for line in lines:
             self.clock = stamp(line, self.shift) or self.clock or time()
             yield self.clock, line
 
-    def _expect_content(self) -> None:
+    def _expect_content(self, tail: _Tail) -> None:
         """Raises _Truncated if the file was empty, was written, copied and is truncated again: only a copy can tell."""
-        if self.tail.offset or self.tail.head:
+        if tail.offset or tail.head:
             return
-        self.tail.look()
-        missed, *_ = self._missed(rotated(self.path), self.tail.fd, True)
+        tail.look()
+        missed, *_ = self._missed(rotated(self.path), tail.fd, True)
         for fd, _ in missed:
             os.close(fd)
         if missed:
             raise _Truncated
 
-    def _go_on(self, truncated: bool = False):
+    def _go_on(self, truncated: bool = False) -> Iterator[Dated]:
         """Read every file that came after the one read so far, and stay with the newest."""
         now = time()
         try:
@@ -338,12 +365,16 @@ class LogFile:
                 os.close(fd)
         return []
 
-    def _missed(self, files: list[Rotated], current: int, truncated: bool):
+    def _missed(
+        self, files: list[Rotated], current: int, truncated: bool
+    ) -> tuple[list[tuple[int, int]], list[Rotated], int]:
         """Rotated files with something unread: written after `path` was last seen to be what `tail` reads, and newer
         than what it was before. Returns their `(descriptor, offset)`, oldest first; which of `files` are the beginnings
         of copies of the current one, its next truncation to come; and how many of `files` tell so.
         """
-        found, copies, count = [], [], 0
+        found: list[tuple[int, int]] = []
+        copies: list[Rotated] = []
+        count = 0
         late = [tail.identity for tail in self.late]
         own = self.tail and self.tail.identity
         for count, file in enumerate(files, 1):  # noqa: B007 - used after the loop
@@ -357,7 +388,7 @@ class LogFile:
             if _is_compressed(file.path) and any(tail.place_in(fd) is not None for tail in self.past):
                 os.close(fd)
                 break
-            offset = 0 if file.identity == own else self.tail.place_in(fd) if own else None
+            offset = 0 if file.identity == own else self.tail.place_in(fd) if self.tail else None
             if offset is None and own == _identity(os.fstat(current)) and _is_beginning(fd, current):
                 os.close(fd)
                 copies.append(file)
@@ -402,7 +433,7 @@ class _Tail:
         """Remember what the file begins with: a copy of it is known by that."""
         self.head = os.pread(self.fd, self.HEAD, 0)
 
-    def lines(self):
+    def lines(self) -> Iterator[bytes]:
         """Yield the lines that have become complete; raises _Truncated."""
         while True:
             # The bytes before the new ones prove that this is still the file that was read: it may have been truncated
@@ -417,7 +448,7 @@ class _Tail:
             if len(data) < BLOCK:
                 return
 
-    def _cut(self, data: bytes):
+    def _cut(self, data: bytes) -> Iterator[bytes]:
         if self.before:
             begun, self.before.pending = self.before.pending, b""
             if begun and not self.offset and stamp(data) is not None:
@@ -436,7 +467,7 @@ class _Tail:
             self.pending = b""
         yield from map(_bare, lines)
 
-    def overdue(self):
+    def overdue(self) -> Iterator[bytes]:
         """Yield a line whose end has not come in time."""
         if self.pending and monotonic() - self.grown > HOLD:
             line, self.pending = self.pending, b""
@@ -486,7 +517,7 @@ def _is_beginning(fd: int, other: int) -> bool:
     return True
 
 
-def _pieces(stream, start: int, end: float):
+def _pieces(stream: IO[bytes], start: int, end: float) -> Iterator[bytes]:
     stream.seek(max(0, start - 1))
     if start:
         start += len(stream.readline()) - 1  # the rest of a line, or the end of the one before

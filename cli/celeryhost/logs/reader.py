@@ -10,11 +10,12 @@ import errno
 import os
 import re
 import stat
-from collections import deque, namedtuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import islice
-from operator import attrgetter
 from time import sleep
+from typing import NamedTuple
 
 from .. import others
 from ..celery.command_line import own_log
@@ -22,7 +23,7 @@ from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
 from ..supervisor import locate
 from ..supervisor.programs import Process, is_own_output, is_stream, processes, select
 from ..supervisor.rpc import Fault, Supervisor
-from .file import LogFile
+from .file import Dated, LogFile
 
 REDIS_LOG = "/var/log/redis/redis-server.log"  # Debian's and Ubuntu's
 
@@ -33,15 +34,35 @@ BATCH = 1000  # lines
 NO_LOG = (None, "", "NONE", "syslog", "/dev/null")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
-Log = namedtuple("Log", "program stream path")
-Log.__doc__ = """A log file: `stream` is stdout (which stderr may be part of) or stderr."""
 
-Line = namedtuple("Line", "time program stream text")
-Line.__doc__ = """A line. `time`, in seconds since the epoch, is its own, or that of the line before it that has one, or
-else of the file's last change; in `text`, bytes that are no UTF-8 are replaced."""
+class Log(NamedTuple):
+    """A log file: `stream` is stdout (which stderr may be part of) or stderr."""
+
+    program: str
+    stream: str
+    path: str
 
 
-def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) -> tuple[list[Log], list[Failure]]:
+class Line(NamedTuple):
+    """A line. `time`, in seconds since the epoch, is its own, or that of the line before it that has one, or
+    else of the file's last change; in `text`, bytes that are no UTF-8 are replaced."""
+
+    time: float
+    program: str
+    stream: str
+    text: str
+
+
+Opened = tuple[Log, LogFile]
+
+
+def find(
+    patterns: Sequence[str],
+    config: str | None = None,
+    url: str | None = None,
+    user: str | None = None,
+    only_stderr: bool = False,
+) -> tuple[list[Log], list[Failure]]:
     """The logs of the programs that `patterns` mean, and a Failure for each that is not there or not for this user.
 
     `supervisord` and `redis` are names too. A log that is not there yet is among both. The rest is as for locate.find;
@@ -80,7 +101,9 @@ def find(patterns, config=None, url=None, user=None, only_stderr: bool = False) 
     return logs, failures
 
 
-def _named(patterns, config, url, user):
+def _named(
+    patterns: Sequence[str], config: str | None, url: str | None, user: str | None
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """`(program, [(stream, path)…])` of each program, and of supervisord and redis where they are named."""
     wanted = [pattern for pattern in patterns if pattern != "supervisord"]
     known: list[Process] = []
@@ -103,7 +126,7 @@ def _named(patterns, config, url, user):
             yield process.name, [*paths, ("stdout", log)] if log not in (None, process.stdout_logfile) else paths
 
 
-def _known(server) -> tuple[list[Process], dict[str, str]]:
+def _known(server: locate.Server) -> tuple[list[Process], dict[str, str]]:
     """The processes, and the log that Celery keeps itself of those that are Celery's: {name: path}."""
     if server.url.startswith("http://"):
         host = server.url.removeprefix("http://").partition("/")[0].rpartition(":")[0].strip("[]")
@@ -129,14 +152,14 @@ def _known(server) -> tuple[list[Process], dict[str, str]]:
         except Failure:
             raise failure from None
         nothing = dict.fromkeys(Process._fields)
-        own = {name: path for program in programs if (path := own_log(program.command)) for name in program.logs}
+        logs = {name: path for program in programs if (path := own_log(program.command)) for name in program.logs}
         return [
             Process(
                 **nothing | {"name": name, "group": name.partition(":")[0], "process": name.rpartition(":")[2]}
             )._replace(stdout_logfile=stdout, stderr_logfile=stderr)
             for program in programs
             for name, (stdout, stderr) in program.logs.items()
-        ], own
+        ], logs
 
 
 def _log_of_supervisord(config: str) -> str:
@@ -185,7 +208,9 @@ def _remedy(path: str) -> str:
     return "use sudo"
 
 
-def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> list[tuple[Log, LogFile]]:
+def opened(
+    logs: list[Log], following: bool = False, warn: Callable[[str], object] = lambda text: None
+) -> list[tuple[Log, LogFile]]:
     """The logs, opened as they are now, for `read` and then `follow`; `warn(text)` is told of what cannot be read."""
     files = []
     for log in logs:
@@ -196,24 +221,31 @@ def opened(logs: list[Log], following: bool = False, warn=lambda text: None) -> 
     return files
 
 
-def read(files, since=None, until=None, last: int | None = None, pattern: re.Pattern | None = None):
+def read(
+    files: Iterable[Opened],
+    since: float | None = None,
+    until: float | None = None,
+    last: int | None = None,
+    pattern: re.Pattern[str] | None = None,
+) -> Iterator[Line]:
     """Yield the Lines written until now, merged by time: those between two times (seconds since the epoch), the `last`
     so many of each program's, those that `pattern` matches (colours do not count)."""
-    keep = pattern and (lambda line: pattern.search(_plain(_text(line))))
-    parts: dict[tuple, list] = {}
+    keep = (lambda line: pattern.search(_plain(_text(line)))) if pattern else None
+    parts: dict[tuple[str, str], list[Iterator[Line]]] = {}
     for log, file in files:
-        parts.setdefault(log[:2], []).append(_lines(log, file.history(since, until, last, keep)))
-    by_time = {"key": attrgetter("time")}
-    whole = [merge(*them, **by_time) for them in parts.values()]
-    return merge(*(whole if last is None else (deque(lines, maxlen=last) for lines in whole)), **by_time)
+        parts.setdefault((log.program, log.stream), []).append(_lines(log, file.history(since, until, last, keep)))
+    whole: list[Iterable[Line]] = [merge(*them, key=_time) for them in parts.values()]
+    return merge(*(whole if last is None else (deque(lines, maxlen=last) for lines in whole)), key=_time)
 
 
-def poll(files):
+def poll(files: Iterable[Opened]) -> Iterator[Line]:
     """Yield the Lines written since the last call, or since the files were opened, merged by time."""
-    return merge(*(_lines(log, file.poll()) for log, file in files), key=attrgetter("time"))
+    return merge(*(_lines(log, file.poll()) for log, file in files), key=_time)
 
 
-def follow(files, pattern: re.Pattern | None = None, wait=sleep):
+def follow(
+    files: Sequence[Opened], pattern: re.Pattern[str] | None = None, wait: Callable[[float], object] = sleep
+) -> Iterator[list[Line]]:
     """Yield lists of new Lines, as they come, for ever. `wait(seconds)` is called between two looks."""
     pause = BUSY
     while True:
@@ -226,7 +258,11 @@ def follow(files, pattern: re.Pattern | None = None, wait=sleep):
         wait(pause)
 
 
-def _lines(log: Log, lines):
+def _time(line: Line) -> float:
+    return line.time
+
+
+def _lines(log: Log, lines: Iterable[Dated]) -> Iterator[Line]:
     for time, line in lines:
         yield Line(time, log.program, log.stream, _text(line))
 

@@ -54,8 +54,10 @@ def stamp(line: bytes, shift: float = 0) -> float | None:
 
 
 @lru_cache(maxsize=1024)
-def _epoch(year, month, day, hour, minute, second, zone) -> float | None:
-    parts = tuple(map(int, (year, month, day, hour, minute, second)))
+def _epoch(
+    year: bytes, month: bytes, day: bytes, hour: bytes, minute: bytes, second: bytes, zone: bytes | None
+) -> float | None:
+    parts = int(year), int(month), int(day), int(hour), int(minute), int(second)
     try:
         if not zone:
             return mktime((*parts, 0, 0, -1))
