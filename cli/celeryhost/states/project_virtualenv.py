@@ -42,6 +42,7 @@ ARGUMENTS = {
 LOCK = "/run/celeryhost/pip.lock"
 SECONDS = 20  # that reading a project's requirements may take
 IMPORTS = 120  # that importing Celery may take, on a small board too
+IMPORTED = "celery.bin.celery, kombu, redis"  # the first is the command, which an old Celery may have alone broken
 # kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
 OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu[redis]<5.7")
@@ -79,6 +80,7 @@ HEADERS = {
 OLDER_PYTHON = re.compile(
     r"No module named '(asynchat|asyncore|audioop|cgi|crypt|distutils|imp|imghdr|nntplib|pipes|smtpd|telnetlib)'"
     r"|'_acquireLock'|'(formatargspec|getargspec|coroutine)'|cannot import name '\w+' from 'collections'"
+    r"|'EntryPoints' object has no attribute 'get'"
 )
 # The ways out for a release that is older than the Python.
 OTHER = 'take another release of it, or name an older Python, such as python: "3.11"'
@@ -138,7 +140,7 @@ class Environment:
         python = os.path.join(path or self.path, "bin", "python")
         script = (
             "import json; from importlib.metadata import version;"
-            "import celery, kombu, redis;"
+            f"import {IMPORTED};"
             "print(json.dumps([version('celery'), version('kombu')]))"
         )
         if not os.access(python, os.X_OK) or not os.path.isdir(self.params["directory"]):
@@ -153,7 +155,7 @@ class Environment:
     def refusal(self, path):
         """Why Celery cannot be imported there, with the way out."""
         options = {"cwd": self.params["directory"], "seconds": IMPORTS}
-        _, output = run(self.owner, f"{path}/bin/python", "-c", "import celery, kombu, redis", **options)
+        _, output = run(self.owner, f"{path}/bin/python", "-c", f"import {IMPORTED}", **options)
         why = cause(output, self.params["directory"])
         if why.startswith("SyntaxError") or OLDER_PYTHON.search(why):
             return f"{why}; they are for an older Python than {version_of(self.params['python'])}: {OTHER}"
