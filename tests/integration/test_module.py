@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +39,12 @@ class Module(Installer):
             (self.folder / "entry.conf").write_text(text)
             arguments["content"] = CONTENT
         arguments = {name: value for name, value in (arguments | more).items() if value is not None}
+        return self.task("supervisor_programs", arguments, *options)
+
+    def task(self, name: str, arguments: dict, *options: str) -> dict:
+        """The result of any module of the collection."""
         tasks = [
-            {"celeryhost.celeryhost.supervisor_programs": arguments, "register": "result", "ignore_errors": True},
+            {f"celeryhost.celeryhost.{name}": arguments, "register": "result", "ignore_errors": True},
             {"copy": RESULT, "check_mode": False, "diff": False, "no_log": True},
         ]
         play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
@@ -233,3 +240,16 @@ def test_several_files_are_planned_one_after_the_other(module):
     refused = install(one + section("four"), two + section("three", user="nobody-here"))
     assert "there is no user nobody-here" in refused["msg"]
     assert (module.path.read_text(), module.pids) == (one, pids)
+
+
+def test_a_variable_of_one_letter_is_not_struck_out_of_an_answer(module):
+    """As Ansible does with each value of what is secret."""
+    directory = str(ROOT / "examples" / "mysite")
+    app = {"name": "mysite", "app": "mysite", "directory": directory, "virtualenv": sys.prefix, "extensions": {}}
+    app |= {"user": pwd.getpwuid(os.getuid()).pw_name, "settings": [], "workers": []}
+    environment = {"DJANGO_SETTINGS_MODULE": "mysite.settings", "KEY": SECRET, "A": "0", "B": ".", "C": "e", "D": "="}
+    found = module.task("celery_app", {"app": app, "environment": environment})
+    assert "versions" in found, found
+    assert re.fullmatch(r"\d+\.\d+\.\d+", found["versions"][0])
+    assert json.loads(base64.b64decode(found["redis"], validate=True))
+    assert SECRET not in module.said

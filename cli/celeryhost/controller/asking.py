@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from .. import paths
-from ..states import look
+from ..states import SECRET_LENGTH, look
 
 PACKAGE = look.digest(paths.PACKAGE)
 COMMAND = (
@@ -54,9 +54,9 @@ def _secrets(state, arguments) -> set[str]:
 
 
 def _texts(value):
-    """Each text in a value of lists and dicts that is long enough for a secret: a 1 would be struck out everywhere."""
+    """Each text in a value of lists and dicts that is long enough for a secret."""
     if isinstance(value, (dict, list)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _texts(part)
-    elif isinstance(value, str) and len(value.strip()) > 3:
+    elif isinstance(value, str) and len(value.strip()) >= SECRET_LENGTH:
         yield value.strip()

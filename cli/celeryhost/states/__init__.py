@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from ..errors import UNPROVEN, Failure
 
+# Characters that a text needs to be a secret: a shorter one, a 1 say, would be struck out of whatever has such letters.
+SECRET_LENGTH = 4
+
 
 def told(failure: Failure) -> dict:
     """What a Failure comes with: what was done until then, and the exit code where it has one of its own."""
@@ -18,6 +21,7 @@ def told(failure: Failure) -> dict:
 def serve(ansible_module, state, arguments=lambda module: module.params, **options) -> None:
     """Be Ansible's module for `state`. `ansible_module` is Ansible's class, `arguments` gives what `bring` gets."""
     module = ansible_module(state.ARGUMENTS, supports_check_mode=True, **options)
+    module.no_log_values -= {text for text in module.no_log_values if len(text) < SECRET_LENGTH}
     problem = None
     try:
         result = state.bring(arguments(module), module.check_mode)
