@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from rich.text import Text
 
@@ -24,13 +25,22 @@ KEYS = {"s": "start", "x": "stop", "r": "restart", "l": "log", "/": "filter", "o
 CELERY = re.compile(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: ([A-Z]+)/[^]]*\] ")
 IDENTITY = re.compile(r"\[([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}\]")
 
-View = namedtuple(
-    "View",
-    "chosen sort filter typing said question bars now",
-    defaults=(None, "name", "", False, "", "", BARS, None),
-)
-View.__doc__ = """How a person looks at it: the (host, program) chosen, one of top.state.SORTS, the filter, whether it
-is being typed, a line to read, a question to answer, the characters of graphs, low to high, the time (None: now)."""
+
+_One = TypeVar("_One")
+
+
+class View(NamedTuple):
+    """How a person looks at it: the (host, program) chosen, one of top.state.SORTS, the filter, whether it is being
+    typed, a line to read, a question to answer, the characters of graphs, low to high, the time (None: now)."""
+
+    chosen: tuple[str, str] | None = None
+    sort: str = "name"
+    filter: str = ""
+    typing: bool = False
+    said: str = ""
+    question: str = ""
+    bars: str = BARS
+    now: float | None = None
 
 
 def screen(state: State, view: View, width: int, height: int) -> list[Text]:
@@ -59,21 +69,21 @@ def key(item: Item) -> tuple[str, str]:
     return item.host, item.row.name
 
 
-def _has(app: App, chosen) -> bool:
+def _has(app: App, chosen: tuple[str, str] | None) -> bool:
     return chosen is not None and app.host == chosen[0] and chosen[1] in app.data["programs"]
 
 
-def _place(found: list, wanted) -> int:
+def _place(found: Sequence[_One], wanted: Callable[[_One], bool]) -> int:
     return next((place for place, one in enumerate(found) if wanted(one)), 0)
 
 
-def _window(found: list, count: int, place: int) -> slice:
+def _window(found: list[Any], count: int, place: int) -> slice:
     """`count` of a list, the one at `place` among them."""
     start = max(0, min(place - count // 2, len(found) - count))
     return slice(start, min(start + count, len(found)))
 
 
-def _rule(parts: dict, width: int) -> Text:
+def _rule(parts: dict[str, Any], width: int) -> Text:
     """The line above the logs, which says what part of the lists above it is shown, where that is not all."""
     said = [
         f"{name} {shown.start + 1}-{shown.stop} of {len(found)} "
@@ -119,7 +129,7 @@ def _count(value: int | None, style: str = "") -> Text:
     return Text("?" if value is None else str(value), style=style if value else "")
 
 
-def _graph(history, number: str, view: View):
+def _graph(history: Iterable[float | None], number: str, view: View) -> Callable[[int], str]:
     """A function of a width that draws the end of a history."""
 
     def drawn(width: int) -> str:
@@ -151,7 +161,7 @@ def _beat(app: App, whole: bool) -> Text:
     return text
 
 
-def _named(when: str, sent: list, whole: bool) -> str:
+def _named(when: str, sent: list[Any], whole: bool) -> str:
     return f"{when} {plain(sent[1])}" if whole else when
 
 
@@ -177,7 +187,7 @@ def _programs(items: list[Item], view: View, several: bool, width: int) -> list[
     return drawn
 
 
-def _log(lines: list, count: int, several: bool, width: int) -> list[Text]:
+def _log(lines: list[Any], count: int, several: bool, width: int) -> list[Text]:
     names = [" ".join(filter(None, (several * host, line["program"]))) for host, line in lines]
     column = min(width // 3, max(map(len, names), default=0))
     drawn = []

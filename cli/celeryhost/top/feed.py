@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from ..errors import FAILED, OK, Failure
 from ..hosts.inventory import Host, targets
 from ..hosts.remote import DATA, FAILURE, MAYBE, SAID, fan_out, is_remote
+from ..hosts.target import Target
 
 SAMPLE, GONE = "sample", "gone"
 LINE, END = "line", "end"
@@ -19,7 +22,7 @@ EVENT, DONE = "event", "done"
 RETRY = 15  # seconds until a host that is gone is tried again
 
 
-def hosts_of(target) -> list[Host]:
+def hosts_of(target: Target) -> list[Host]:
     """The hosts that the target means; this machine is one that needs no ssh. Raises Failure."""
     if is_remote(target):
         return targets(target.inventory, target.hosts)
@@ -33,12 +36,12 @@ class Feed:
     DONE hold the Failure that ended them, DONE None if there was none.
     """
 
-    def __init__(self, target) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
         self.hosts = {host.name: host for host in hosts_of(target)}
-        self.queue: SimpleQueue = SimpleQueue()
+        self.queue: SimpleQueue[tuple[str, str, Any]] = SimpleQueue()
         self.under_way: set[str] = set()  # what was asked for and has not ended
-        self._open: list[_Stop] = []
+        self._open: list[Stop] = []
 
     def watch(self, argv: list[str]) -> None:
         """SAMPLEs of all hosts until `close`; one that is gone is tried again."""
@@ -46,7 +49,7 @@ class Feed:
         for host in self.hosts.values():
             stop.start(self._talk, host, argv, (SAMPLE, GONE), RETRY)
 
-    def follow(self, host: str, argv: list[str]) -> _Stop:
+    def follow(self, host: str, argv: list[str]) -> Stop:
         """LINEs of one host until the result is closed."""
         stop = self._stop()
         stop.start(self._talk, self.hosts[host], argv, (LINE, END), None)
@@ -57,7 +60,7 @@ class Feed:
         self.under_way.add(what)
         threading.Thread(target=self._ask, args=(self.hosts[host], argv, what), daemon=True).start()
 
-    def news(self):
+    def news(self) -> Iterator[tuple[str, str, Any]]:
         """Yield what has come since the last call."""
         while True:
             try:
@@ -70,11 +73,11 @@ class Feed:
         for stop in self._open:
             stop.close()
 
-    def _stop(self) -> _Stop:
-        self._open.append(_Stop())
+    def _stop(self) -> Stop:
+        self._open.append(Stop())
         return self._open[-1]
 
-    def _talk(self, stop: _Stop, host: Host, argv: list[str], kinds: tuple, retry: float | None) -> None:
+    def _talk(self, stop: Stop, host: Host, argv: list[str], kinds: tuple[Any, ...], retry: float | None) -> None:
         while True:
             for told, value in self._answers(argv, host, root=MAYBE, stop=stop.reading):
                 if retry is not None and value is None:  # it should have gone on
@@ -89,7 +92,7 @@ class Feed:
             self.queue.put((EVENT if told else DONE, host.name, value))
         self.under_way.discard(what)
 
-    def _answers(self, argv: list[str], host: Host, **how):
+    def _answers(self, argv: list[str], host: Host, **how: Any) -> Iterator[tuple[bool, Any]]:
         """(True, an object that came), and at the end (False, a Failure or None)."""
         said = "it ended"
         for _, kind, value in fan_out(self.target, argv, timeout=None, hosts=[host], **how):
@@ -103,7 +106,7 @@ class Feed:
                 yield False, Failure(f"{host.name}: {said}", value) if value != OK else None
 
 
-class _Stop:
+class Stop:
     """Threads, and the pipe that tells their conversations to end."""
 
     def __init__(self) -> None:
@@ -111,7 +114,7 @@ class _Stop:
         self.closed = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, function, *args) -> None:
+    def start(self, function: Callable[..., object], *args: object) -> None:
         self._threads.append(threading.Thread(target=function, args=(self, *args), daemon=True))
         self._threads[-1].start()
 

@@ -8,6 +8,8 @@ from ..celery import command_line
 from ..celery.active import broker, transport
 from ..celery.command_line import option
 from ..celery.log_lines import entry_sent, has_succeeded
+from ..logs.reader import Line
+from ..supervisor.status import Row
 
 WINDOW = 60  # seconds in which tasks are counted
 # https://docs.celeryq.dev/en/stable/reference/cli.html#celery-worker: what is written at which --loglevel
@@ -16,7 +18,7 @@ TELLING_DONE = ("DEBUG", "INFO")
 TELLING_FAILED = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-def part(row, command: str, before: Part | None) -> Part | None:
+def part(row: Row, command: str, before: Part | None) -> Part | None:
     """The Part that a program (a status.Row) is, None when it is neither worker nor beat.
 
     `before` is what it was at the last look; what was counted then counts on.
@@ -48,7 +50,7 @@ class Part:
         self.failed: Counter[int] = Counter()
         self.sent: dict[str, float] = {}  # entry of the schedule: when beat sent it last
 
-    def note(self, line) -> None:
+    def note(self, line: Line) -> None:
         """Take in a line (logs.Line) of its log."""
         if self.is_beat and (entry := entry_sent(line.text)):
             self.sent[entry] = line.time

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..celery import resp
 from ..celery.remote_control import lengths, speaks
 from ..errors import Failure
+from ..hosts.target import Target
 from ..logs import reader
 from ..supervisor import locate
 from ..supervisor.rpc import Fault, Supervisor
-from ..supervisor.status import look
+from ..supervisor.status import Report, Row, look
 from . import parts as celery_parts
 from .schedule import Schedule
 
@@ -28,7 +31,7 @@ LONGEST = 240  # characters of each
 RETRY = 15  # seconds until a broker that did not answer is asked again
 
 
-def samples(target, names, interval: float):
+def samples(target: Target, names: Sequence[str], interval: float) -> Iterator[dict[str, Any]]:
     """Yield a sample, the object of docs/json.md, at once and then every `interval` seconds, for ever.
 
     `names` as for programs.select. Raises Failure: UNKNOWN, DENIED, and DOWN, also when supervisord goes away.
@@ -46,27 +49,27 @@ def samples(target, names, interval: float):
 class Probe:
     """What is remembered between two looks at this machine."""
 
-    def __init__(self, target, names=()) -> None:
+    def __init__(self, target: Target, names: Sequence[str] = ()) -> None:
         self.names = names
         server = locate.find(target.config, target.url, target.user)
         self.supervisor = Supervisor(server)
         self.of = (server.config, target.url, target.user)
-        self.before = None
+        self.before: Report | None = None
         self.pids: dict[str, int | None] = {}
-        self.files: dict[reader.Log, tuple] = {}
+        self.files: dict[reader.Log, reader.Opened] = {}
         self.parts: dict[str, celery_parts.Part] = {}
         self.schedule = Schedule(target._replace(config=server.config))
         self.away: dict[str, float] = {}  # broker: when it is asked again
         self.looked = time.time()
 
-    def look(self) -> dict:
+    def look(self) -> dict[str, Any]:
         """One sample; raises Failure."""
-        self.before = look(self.supervisor, self.names, self.before, compare=False)
-        told: deque = deque(maxlen=LINES)
-        pids = {row.name: row.pid for row in self.before.rows}
+        report = self.before = look(self.supervisor, self.names, self.before, compare=False)
+        told: deque[Any] = deque(maxlen=LINES)
+        pids = {row.name: row.pid for row in report.rows}
         if pids != self.pids:
             self.pids = pids
-            self.meet()
+            self.meet(report.rows)
             told.extend(self.opened())
         now = time.time()
         new = [self.noted(line, self.looked, now) for line in reader.poll(self.files.values())]
@@ -79,13 +82,13 @@ class Probe:
         return {
             "version": VERSION,
             "time": round(now, 2),
-            "programs": [{field: getattr(row, field) for field in FIELDS} for row in self.before.rows],
+            "programs": [{field: getattr(row, field) for field in FIELDS} for row in report.rows],
             "apps": [self.app(name, parts, now) for name, parts in sorted(apps.items())],
             "log": [line._asdict() | {"time": round(line.time, 2), "text": line.text[:LONGEST]} for line in told],
             "left_out": max(0, len(new) - LINES),
         }
 
-    def meet(self) -> None:
+    def meet(self, rows: Sequence[Row]) -> None:
         """Learn what each program is, once more for each that is another process now."""
         try:
             infos = self.supervisor.call("getAllConfigInfo")
@@ -93,7 +96,7 @@ class Probe:
             infos = []
         commands = {(info["group"], info["name"]): info.get("command", "") for info in infos}
         known = {}
-        for row in self.before.rows:
+        for row in rows:
             command = commands.get((row.group, row.process), "")
             if part := celery_parts.part(row, command, self.parts.get(row.name)):
                 known[row.name] = part
@@ -120,7 +123,7 @@ class Probe:
             self.parts[line.program].note(line)
         return line
 
-    def app(self, name: str, parts: list[celery_parts.Part], now: float) -> dict:
+    def app(self, name: str, parts: list[celery_parts.Part], now: float) -> dict[str, Any]:
         """What there is to say of one app on this host."""
         workers = [part for part in parts if part.is_worker]
         queues, remark = self.queues(workers, now)
@@ -136,13 +139,13 @@ class Probe:
             "beat": beat,
         }
 
-    def beat(self, part: celery_parts.Part, now: float) -> dict:
-        entry, moment = max(part.sent.items(), key=lambda sent: sent[1], default=(None, None))
+    def beat(self, part: celery_parts.Part, now: float) -> dict[str, Any]:
+        entry, moment = max(part.sent.items(), key=lambda sent: sent[1], default=("", 0.0))
         last = [round(moment, 2), entry] if entry else None
         following, remark = self.schedule.next(part, now) if part.pid else (None, None)
         return {"program": part.program, "last": last, "next": following, "remark": remark}
 
-    def queues(self, workers: list[celery_parts.Part], now: float) -> tuple[dict | None, str | None]:
+    def queues(self, workers: list[celery_parts.Part], now: float) -> tuple[dict[str, Any] | None, str | None]:
         """How many tasks wait in each queue that these workers read, or None and why that is not known."""
         asked: dict[tuple[str, str], set[str]] = {}  # by address and names
         try:

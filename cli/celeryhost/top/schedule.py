@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from ..errors import DENIED, NOT_RUNNING, Failure
+from ..hosts.target import Target
 from ..schedule import schedules
+from .parts import Part
 
 OFTEN = 600  # seconds between two readings when beat has been restarted
 SELDOM = 3600  # when it has not: an entry may have been changed in the database
@@ -16,9 +19,9 @@ MOMENTS = 70  # that are asked of each entry: those of every minute last until t
 class Schedule:
     """The next moments of each beat of this machine. `target.config` is its supervisord's, None of one elsewhere."""
 
-    def __init__(self, target) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
-        self.entries: dict[str, list[dict]] = {}  # program: its entries
+        self.entries: dict[str, list[dict[str, Any]]] = {}  # program: its entries
         self.remark: str | None = None  # why there are none
         self.reader: threading.Thread | None = None
         self.read_at = 0.0
@@ -46,7 +49,7 @@ class Schedule:
         self.remark = None
         self.entries = {beat["program"]: beat["entries"] for beat in found}
 
-    def next(self, part, now: float) -> tuple[list | None, str | None]:
+    def next(self, part: Part, now: float) -> tuple[list[Any] | None, str | None]:
         """[time, entry] of what a beat (parts.py) sends next, and why that is not known.
 
         The time has passed where beat is late.

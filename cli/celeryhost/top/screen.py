@@ -6,22 +6,25 @@ The view is drawn by top_draw.py and compared with what is there, so that only w
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from rich.cells import cell_len
 from rich.text import Text
 from textual.app import App
 from textual.binding import Binding
+from textual.events import Key
 from textual.geometry import Region
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Log, Static
 
-from ..errors import OK
+from ..errors import OK, Failure
 from ..plain import plain
 from .draw import BARS, LEAST, View, bare, key, screen
-from .feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed
+from .feed import DONE, END, EVENT, GONE, LINE, SAMPLE, Feed, Stop
 from .state import SORTS, State
 from .table import fit
 
@@ -69,7 +72,7 @@ class Canvas(Widget):
         return self.strips[y] if y < len(self.strips) else Strip.blank(self.size.width)
 
 
-def differences(before: Strip, after: Strip):
+def differences(before: Strip, after: Strip) -> Iterator[tuple[int, int]]:
     """Yield (place, width) of the parts of a line that differ."""
     if before == after:
         return
@@ -84,24 +87,24 @@ def differences(before: Strip, after: Strip):
     yield start, end - start + 1
 
 
-def _cells(strip: Strip) -> list:
+def _cells(strip: Strip) -> list[Any]:
     return [(place, style) for text, style, _ in strip for character in text for place in _halves(character)]
 
 
-def _halves(character: str) -> tuple:
+def _halves(character: str) -> tuple[Any, ...]:
     return (character,) if cell_len(character) < 2 else (character, f"after {character}")
 
 
-class Followed(Screen):
+class Followed(Screen[None]):
     """The log of one program, as it grows."""
 
     AUTO_FOCUS = "Log"
 
-    def __init__(self, host: str, program: str, talk) -> None:
+    def __init__(self, host: str, program: str, talk: Stop) -> None:
         super().__init__()
         self.host, self.program, self.talk = host, program, talk  # `talk`: what brings the lines, to be closed
 
-    def compose(self):
+    def compose(self) -> Iterator[Widget]:
         yield Log(max_lines=MOST_FOLLOWED)
         keys = "arrows, PgUp, PgDn, Home, End scroll   q back"
         yield Static(f" log of {plain(self.program)} on {plain(self.host)}   {keys}", markup=False)
@@ -110,7 +113,7 @@ class Followed(Screen):
         self.query_one(Log).write_line(bare(text))
 
 
-class Top(App):
+class Top(App[int | Failure]):
     """The view; ends with an exit code, or with a Failure."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -122,17 +125,17 @@ class Top(App):
     Static { dock: bottom; height: 1; text-style: reverse; }
     """
 
-    def __init__(self, feed: Feed, programs, interval: float) -> None:
+    def __init__(self, feed: Feed, programs: Sequence[str], interval: float) -> None:
         super().__init__(ansi_color=True)
         self.feed = feed
         self.argv = ["top", f"--interval={interval:g}", "--", *programs]
         self.state = State(feed.hosts)
         self.has_bars = has_bars()
         self.view = View(bars=BARS if self.has_bars else ASCII_BARS)
-        self.question: tuple | None = None  # (command, host, program) that a y would begin
+        self.question: tuple[Any, ...] | None = None  # (command, host, program) that a y would begin
         self.followed: Followed | None = None
 
-    def compose(self):
+    def compose(self) -> Iterator[Widget]:
         yield Canvas()
 
     def on_mount(self) -> None:
@@ -148,13 +151,15 @@ class Top(App):
         """Take in what has come, and draw if anything has."""
         if self.followed and not self.followed.is_mounted:
             return  # there is nothing yet to write into
-        news = [self.take(*new) for new in self.feed.news()]
+        news = list(self.feed.news())
+        for new in news:
+            self.take(*new)
         if failure := self.state.hopeless():
             self.exit(failure)
         elif news:
             self.draw()
 
-    def take(self, kind: str, host: str, value) -> None:
+    def take(self, kind: str, host: str, value: Any) -> None:
         """One of the kinds of top.feed."""
         if kind == SAMPLE:
             self.state.take(host, value)
@@ -189,7 +194,7 @@ class Top(App):
 
     # What a person wants
 
-    def on_key(self, event) -> None:
+    def on_key(self, event: Key) -> None:
         pressed = event.character or event.key
         if self.followed:
             if event.key in ("q", "escape", "l"):
@@ -259,6 +264,8 @@ class Top(App):
 
     def answer(self, yes: bool) -> None:
         """Do what was asked about, or not."""
+        if not self.question:
+            return
         command, host, program = self.question
         what = self.view.question.removesuffix("?")
         self.question, self.view = None, self.view._replace(question="")
@@ -275,7 +282,8 @@ class Top(App):
             self.push_screen(self.followed)
 
     def unfollow(self) -> None:
-        self.followed.talk.close()
+        if self.followed:
+            self.followed.talk.close()
         self.followed = None
         self.look()  # what is left of it is not for the next log
         self.pop_screen()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque, namedtuple
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from .. import errors
 from ..supervisor.status import Row
@@ -16,28 +18,50 @@ SORTS = ("name", "state", "cpu", "memory", "uptime")  # host and name; what does
 
 NUMBERS = ("waiting", "done", "failed")  # of an app
 
-Item = namedtuple("Item", "host row cpu memory")
-Item.__doc__ = """A line of the table: a status.Row and the history of its CPU and memory. A host that tells nothing is
-one too, with the row of a program without a name."""
 
-App = namedtuple("App", "host time data waiting done failed")
-App.__doc__ = """An app on a host: what its last sample says (docs/json.md) and when, by the host's own clock, and the
-history of its NUMBERS."""
+History = deque[float | None]
 
-Counts = namedtuple("Counts", "hosts away programs running")
+
+class Item(NamedTuple):
+    """A line of the table: a status.Row and the history of its CPU and memory. A host that tells nothing is
+    one too, with the row of a program without a name."""
+
+    host: str
+    row: Row
+    cpu: Sequence[float | None]
+    memory: Sequence[float | None]
+
+
+class App(NamedTuple):
+    """An app on a host: what its last sample says (docs/json.md) and when, by the host's own clock, and the
+    history of its NUMBERS."""
+
+    host: str
+    time: float
+    data: dict[str, Any]
+    waiting: History
+    done: History
+    failed: History
+
+
+class Counts(NamedTuple):
+    hosts: int
+    away: int
+    programs: int
+    running: int
 
 
 class State:
     """All hosts by name: their last samples or why there is none, and their histories."""
 
-    def __init__(self, hosts) -> None:
-        self.samples: dict[str, dict] = {}
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self.samples: dict[str, dict[str, Any]] = {}
         self.away: dict[str, errors.Failure | None] = dict.fromkeys(hosts)  # None: not known yet
         self.met = False  # some host has told something
-        self.log: deque = deque(maxlen=LOG)  # (host, object of docs/json.md, logs)
-        self._histories: dict[tuple, deque] = {}
+        self.log: deque[Any] = deque(maxlen=LOG)  # (host, object of docs/json.md, logs)
+        self._histories: dict[tuple[Any, ...], deque[Any]] = {}
 
-    def take(self, host: str, sample: dict) -> None:
+    def take(self, host: str, sample: dict[str, Any]) -> None:
         """A sample of a host has come."""
         self.met = True
         self.away.pop(host, None)
@@ -60,12 +84,13 @@ class State:
 
     def hopeless(self) -> errors.Failure | None:
         """The Failure to end with when no host has ever told anything and each has failed."""
-        if self.met or not all(self.away.values()):
+        failures = [failure for failure in self.away.values() if failure]
+        if self.met or not failures or len(failures) < len(self.away):
             return None
-        first, *others = self.away.values()
+        first, *others = failures
         if not others:
             return first
-        code = errors.worst(failure.code for failure in self.away.values())
+        code = errors.worst(failure.code for failure in failures)
         return errors.Failure(f"none of {len(self.away)} hosts answers: {first.message}", code, first.fix)
 
     def counts(self) -> Counts:
@@ -97,12 +122,12 @@ class State:
             if any((host, program) in shown for program in data["programs"])
         ]
 
-    def lines(self, text: str, count: int) -> list[tuple]:
+    def lines(self, text: str, count: int) -> list[tuple[Any, ...]]:
         """The last `count` (host, line) whose host or program holds `text`, oldest first."""
         found = [(host, line) for host, line in self.log if _holds(text, host, line["program"])]
         return sorted(found[-2 * count :], key=lambda pair: pair[1]["time"])[-count:]
 
-    def _all(self):
+    def _all(self) -> Iterator[Item]:
         for host, failure in self.away.items():
             state = CONNECTING if failure is None else AWAY.get(failure.code, "FAILED")
             said = "no answer yet" if failure is None else str(failure).removeprefix(f"{host}: ")
@@ -112,16 +137,16 @@ class State:
                 histories = (self._history(host, program["name"], number) for number in ("cpu", "memory"))
                 yield Item(host, _row(**program), *histories)
 
-    def _history(self, *of) -> deque:
+    def _history(self, *of: str) -> History:
         return self._histories.setdefault(of, deque(maxlen=HISTORY))
 
 
-def waiting(app: dict) -> int | None:
+def waiting(app: dict[str, Any]) -> int | None:
     """How many tasks wait for an app, in all its queues."""
     return None if app["queues"] is None else sum(app["queues"].values())
 
 
-def _row(**fields) -> Row:
+def _row(**fields: Any) -> Row:
     return Row(*map(fields.get, Row._fields))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -12,12 +13,18 @@ GRAPHS = (30, 20, 12, 8, 6, 4)  # columns of a graph: the widest that fits
 MODEST = 6  # what is wider takes no room from words
 NARROWER = ("RESTARTS", "", "PID", "UPTIME", "MEMORY")  # left out in this order; "": the graphs
 
-Column = namedtuple("Column", "title cells kind least", defaults=("word", 0))
-Column.__doc__ = """Cells of a word or number are Texts, those of a graph functions of a width, which draw it. The last
-column may be the rest, which takes what room is left: pairs of a Text and a shorter one. `least` is a width."""
+
+class Column(NamedTuple):
+    """Cells of a word or number are Texts, those of a graph functions of a width, which draw it. The last
+    column may be the rest, which takes what room is left: pairs of a Text and a shorter one. `least` is a width."""
+
+    title: str
+    cells: Sequence[Any]
+    kind: str = "word"
+    least: int = 0
 
 
-def table(wanted: list[Column], width: int, kept: int = 0, remarks=None) -> list[Text]:
+def table(wanted: list[Column], width: int, kept: int = 0, remarks: Sequence[str | None] | None = None) -> list[Text]:
     """A head and a line for each row, each `width` columns wide.
 
     Where `remarks` has something for a row, that stands in place of all columns but the first `kept`.
@@ -46,7 +53,7 @@ def fit(text: Text, width: int) -> Text:
     return text
 
 
-def _fitting(columns: list[Column], width: int, kept: int, remarks) -> tuple[list[Column], int]:
+def _fitting(columns: list[Column], width: int, kept: int, remarks: Sequence[str | None]) -> tuple[list[Column], int]:
     """The columns that there is room for, and the width of their graphs."""
     for left_out in (None, *NARROWER):
         if left_out is not None:
@@ -57,7 +64,7 @@ def _fitting(columns: list[Column], width: int, kept: int, remarks) -> tuple[lis
     return columns, 0
 
 
-def _sizes(columns: list[Column], graph: int, kept: int, remarks, whole: bool) -> list[int]:
+def _sizes(columns: list[Column], graph: int, kept: int, remarks: Sequence[str | None], whole: bool) -> list[int]:
     """The columns' widths; of the last one either the whole texts' or the shorter ones'."""
     sizes = []
     for place, column in enumerate(columns):
@@ -82,9 +89,10 @@ def _gap(column: Column) -> int:
 def _cell(column: Column, n: int, size: int) -> Text:
     cell = column.cells[n]
     if column.kind == "graph":
-        return Text(cell(size))
-    if column.kind == "rest":
-        return cell[0] if cell[0].cell_len <= size else cell[1]
+        cell = Text(cell(size))
+    elif column.kind == "rest":
+        cell = cell[0] if cell[0].cell_len <= size else cell[1]
+    assert isinstance(cell, Text)
     return cell
 
 

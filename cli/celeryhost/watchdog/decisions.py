@@ -28,6 +28,11 @@ from collections import namedtuple
 
 from ..celery.remote_control import Broker
 
+TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
 LONGEST_SLEEP = 30  # seconds of beat, as scripts/inside/celeryhost_beat.py has it
 
 Rules = namedtuple(
@@ -64,17 +69,17 @@ HOUR = 3600
 class Watch:
     """What is remembered from look to look. Times are those of one monotonic clock, in seconds."""
 
-    def __init__(self, programs, rules: Rules = Rules()) -> None:  # noqa: B008 - immutable
+    def __init__(self, programs: Iterable[Program], rules: Rules = Rules()) -> None:  # noqa: B008 - immutable
         self.rules = rules
         self.programs = {program.name: _Watched(program, rules) for program in programs}
         self.away: dict[str, _Away] = {}
-        self.last = None
+        self.last: float | None = None
 
     def decide(self, now: float, sights: dict[str, Sight], brokers: dict[str, Broker | None]) -> list[Action]:
         """What is to be done about all programs (name: Sight) and brokers (URL: None when it does not answer)."""
         slept = self.last is not None and now - self.last > 3 * self.rules.period
         self.last = now
-        actions = []
+        actions: list[Action] = []
         for url, broker in brokers.items():
             actions += self.away.setdefault(url, _Away(url)).look(now, broker, self.rules)
         for name, sight in sights.items():
@@ -99,10 +104,10 @@ class _Away:
 
     def __init__(self, url: str) -> None:
         self.name = url.partition("//")[2].rpartition("@")[2]
-        self.since = None
+        self.since: float | None = None
         self.told = False
 
-    def look(self, now, broker, rules):
+    def look(self, now: float, broker: Broker | None, rules: Rules) -> Iterator[Action]:
         if broker is not None:
             if self.told:
                 yield Action("recovered", "", f"Redis at {self.name} answers again")
@@ -126,11 +131,11 @@ class _Watched:
         self.spent: list[float] = []  # when it was restarted, in the last hour
         self.heard = False  # whether it has ever answered
         self.noted = False  # that it never has
-        self.deadline = None  # when one that was told to end is killed
+        self.deadline: float | None = None  # when one that was told to end is killed
         self.life = 0, 0.0  # its last pid, and when that was first seen
         self.ends = 0  # how many short lives it has had since
 
-    def look(self, now, sight: Sight, broker: Broker | None, answers: bool, slept: bool):
+    def look(self, now: float, sight: Sight, broker: Broker | None, answers: bool, slept: bool) -> Iterator[Action]:
         if self.program.kind != "foreign":
             yield from self.loop(now, sight)
         if sight.state == "FATAL":
@@ -144,13 +149,13 @@ class _Watched:
         if sight.state != "RUNNING":
             self.pid = 0
 
-    def stopped(self, now) -> None:
+    def stopped(self, now: float) -> None:
         """What ended because it was told to is no loop."""
         self.ends, self.life = 0, (0, now)
         if self.trouble == "loop":
             self.trouble = ""
 
-    def loop(self, now, sight):
+    def loop(self, now: float, sight: Sight) -> Iterator[Action]:
         """What ends by itself and is started anew, over and over."""
         pid, since = self.life
         if sight.state in ("STOPPED", "FATAL"):
@@ -167,7 +172,7 @@ class _Watched:
             self.trouble = "loop"
             yield Action("loop", self.program.name, f"ends over and over: {sight.spawnerr or 'see its log'}")
 
-    def fatal(self, now, sight, answers):
+    def fatal(self, now: float, sight: Sight, answers: bool) -> Iterator[Action]:
         if self.trouble != "fatal":
             self.trouble, self.due = "fatal", now + self.rules.backoff
             yield Action("fatal", self.program.name, f"is FATAL: {sight.spawnerr or 'supervisord gave up'}")
@@ -175,7 +180,7 @@ class _Watched:
             self.spent.append(now)
             yield Action("start", self.program.name, f"started again, {self.count()}")
 
-    def running(self, now, sight, broker, answers, slept):
+    def running(self, now: float, sight: Sight, broker: Broker | None, answers: bool, slept: bool) -> Iterator[Action]:
         if sight.pid != self.pid:
             self.begin(now, sight)
         if self.deadline is not None:
@@ -199,21 +204,23 @@ class _Watched:
             self.trouble = "bound"
             yield Action("bound", self.program.name, f"{text}, and was restarted a short time ago; it has to wait")
 
-    def begin(self, now, sight) -> None:
+    def begin(self, now: float, sight: Sight) -> None:
         """A process that was not there before."""
         self.pid, self.since, self.deadline = sight.pid, now, None
-        self.answered = self.frozen = self.total = None
+        self.answered: float | None = None
+        self.frozen: tuple[float, str] | None = None
+        self.total: int | None = None
         self.forked, self.same, self.waiting = False, 0, 0
         self.wakeups = sight.wakeups
         self.woke = self.stalled = self.untouched = now
 
-    def forgive(self, now) -> None:
+    def forgive(self, now: float) -> None:
         """Nothing that lasts is to be laid at its door before now."""
         self.woke = self.stalled = self.untouched = self.since = now
         self.answered = self.answered and now
         self.frozen, self.same = None, 0
 
-    def note(self, now, sight, broker) -> None:
+    def note(self, now: float, sight: Sight, broker: Broker | None) -> None:
         """Remember since when what lasts."""
         self.frozen = (self.frozen or (now, sight.frozen)) if sight.frozen else None
         if sight.wakeups is None or sight.wakeups != self.wakeups:
@@ -234,7 +241,7 @@ class _Watched:
         self.same += name in broker.totals
         self.waiting, self.total = waiting, total
 
-    def reason(self, now) -> tuple[str, str]:
+    def reason(self, now: float) -> tuple[str, str]:
         """Why it should be restarted: event and text, both empty when it should not."""
         rules = self.rules
         if self.frozen and now - self.frozen[0] >= rules.frozen:
@@ -250,7 +257,7 @@ class _Watched:
             return "unread", f"answers but takes none of the {self.waiting} tasks in its queues"
         return "", ""
 
-    def fine(self, now):
+    def fine(self, now: float) -> Iterator[Action]:
         """It runs, and nothing is wrong that one can see: say so where something was."""
         worker = self.program.kind == "worker" and self.program.broker
         settled = now - self.since >= self.rules.silent
@@ -268,16 +275,16 @@ class _Watched:
         self.trouble = ""
         return Action("recovered", self.program.name, "is well again")
 
-    def doubtful(self, now) -> bool:
+    def doubtful(self, now: float) -> bool:
         return bool(self.pid and self.heard and now - self.untouched >= self.rules.unread / 2)
 
-    def may(self, now) -> bool:
+    def may(self, now: float) -> bool:
         """Whether a restart is within the bounds."""
         self.spent = [moment for moment in self.spent if now - moment < HOUR]
         if not self.spent:
             return True
         rest = self.rules.backoff * 2 ** (len(self.spent) - 1)
-        return len(self.spent) < self.rules.per_hour and now - self.spent[-1] >= rest
+        return bool(len(self.spent) < self.rules.per_hour and now - self.spent[-1] >= rest)
 
     def count(self) -> str:
         return f"{len(self.spent)} of at most {self.rules.per_hour} times in an hour"

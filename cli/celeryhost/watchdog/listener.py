@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Any
 
 from ..celery.remote_control import Broker, Mailbox, speaks
 from ..errors import OK, USAGE, Failure
@@ -22,7 +23,7 @@ from ..paths import PACKAGE
 from ..supervisor import programs
 from ..supervisor.locate import Server
 from ..supervisor.rpc import Fault, Supervisor
-from .decisions import SIGNALS, Program, Rules, Sight, Watch
+from .decisions import SIGNALS, Action, Program, Rules, Sight, Watch
 from .processes import look
 
 SECRETS = "CELERYHOST_WATCHDOG_SECRETS"
@@ -106,7 +107,7 @@ def together(one: Broker | None, other: Broker | None) -> Broker | None:
 class Dog:
     """Eyes, hands and voice of a Watch."""
 
-    def __init__(self, supervisor: Supervisor, settings: dict) -> None:
+    def __init__(self, supervisor: Supervisor, settings: dict[str, Any]) -> None:
         self.supervisor = supervisor
         self.host = socket.gethostname()
         self.telling = settings
@@ -165,7 +166,7 @@ class Dog:
         wakeups = None if seen.command == "flock" else ticks
         return Sight(process.state, process.pid, process.spawnerr, frozen, bool(children), wakeups)
 
-    def act(self, action) -> None:
+    def act(self, action: Action) -> None:
         """Do it, and tell of it."""
         try:
             for name in SIGNALS.get(action.kind, ()):
