@@ -12,8 +12,9 @@ from ansible.plugins.action import ActionBase
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from celeryhost.controller.app_states import source_files
 from celeryhost.controller.asking import bring
+from celeryhost.controller.halves import completed
+from celeryhost.errors import Failure
 
 
 class ActionModule(ActionBase):
@@ -25,7 +26,7 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args)
         src = str(arguments["src"])
         try:
-            arguments["files"] = source_files(src)
+            arguments = completed("project_folder", arguments)
             found = bring(self, "project_folder", arguments, task_vars)
             if found.get("failed") or not found.get("changed") or self._task.check_mode:
                 return result | found
@@ -42,5 +43,7 @@ class ActionModule(ActionBase):
             return result | bring(self, "project_folder", arguments, task_vars)
         except OSError as error:
             return result | {"failed": True, "msg": f"source {src}: {error.strerror}: {error.filename}"}
+        except Failure as failure:
+            return result | {"failed": True, "msg": str(failure)}
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)

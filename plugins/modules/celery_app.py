@@ -15,7 +15,7 @@ description:
   - In check mode an environment that is not there yet is taken for one that will do.
 options:
   app:
-    description: The description, as the filter C(celeryhost_apps) makes it.
+    description: The description, as the filter C(apps) makes it.
     type: dict
     required: true
   environment:
@@ -32,7 +32,7 @@ options:
     type: bool
     default: true
   migrations:
-    description: Whether to ask for Django's pending migrations, too.
+    description: Whether check mode asks for Django's pending migrations, too.
     type: bool
     default: false
   unmigrated:

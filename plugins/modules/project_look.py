@@ -12,7 +12,7 @@ short_description: Check apps against the machine they are to run on
 description: Changes nothing.
 options:
   apps:
-    description: The descriptions, as the filter C(celeryhost_apps) makes them.
+    description: The descriptions, as the filter C(apps) makes them.
     type: list
     elements: dict
     required: true
@@ -22,14 +22,13 @@ author: celeryhost
 EXAMPLES = r"""
 - name: Look
   celeryhost.celeryhost.project_look:
-    apps: "{{ celery_apps | celeryhost_apps }}"
+    apps: "{{ celery_apps | celeryhost.celeryhost.apps }}"
 """
 
 RETURN = r"""
 problems: {description: What would not work, one line each., type: list}
 groups: {description: "By app, the group of its user; the user's name while there is no such account.", type: dict}
-missing: {description: Accounts that are not there., type: list}
-revisions: {description: "By app, what its virtual environment was last filled for.", type: dict}
+environments: {description: "For each app the C(revision) that its environment was last filled for.", type: list}
 """
 
 if __name__ == "__main__":

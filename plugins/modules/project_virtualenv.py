@@ -60,10 +60,9 @@ options:
     description: Version of the Redis that Celery is to run on, which bounds Celery's. Empty if unknown.
     type: str
     default: ""
-  versions:
-    description: Versions of celery and kombu, where it is known already that the environment works with them.
-    type: list
-    elements: str
+  record:
+    description: What module celery_app keeps of a load, from which check mode knows that the environment works.
+    type: path
   key:
     description: A private key, which root alone may read, for requirements that git gets by ssh.
     type: path

@@ -10,7 +10,8 @@ import sys
 import celeryhost
 import pytest
 from celeryhost.states import redis_server
-from celeryhost.states.look import digest, look
+from celeryhost.states.celeryhost_package import digest
+from celeryhost.states.look import look
 
 PACKAGE = celeryhost.__path__[0]
 

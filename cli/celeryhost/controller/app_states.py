@@ -1,20 +1,19 @@
-"""What an app's description asks of a host, as questions for states/look.py: filters of the roles, on the controller.
-
-Each question is [state, arguments], the arguments those of the task in roles/project that mends it.
-"""
+"""What the roles make of an app's description for the states that their tasks ask for: filters, on the controller."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 
 from .. import apps
 from ..errors import USAGE, Failure
-from ..paths import CACHE, noted
+from ..paths import ETC
 from ..project.preflight import project_problems
+from ..project.rendering import render
 from ..scripts.requirements import Unfit, declared
-from ..states.look import digest
+from ..states.celeryhost_package import digest
 
 # What the preflight on the host reads; the rest of a description, above all its environment, stays here.
 LOOKED_AT = (
@@ -67,82 +66,95 @@ def source_problems(described: list[dict]) -> list[str]:
     ]
 
 
-def questions(described: list[dict], keep: bool = False) -> dict[str, list]:
-    """What is asked before anything changes. Raises Failure for a source that can't be read.
+def looked_at(described: list[dict]) -> list[dict]:
+    """What state project_look is given. Raises Failure for requirements that can't be read."""
+    return [{key: app[key] for key in LOOKED_AT} | {"for_python": _for_python(app)} for app in described]
 
-    With `keep` a host may note from what an answer was drawn, to be faster next time.
-    """
-    known = [{key: app[key] for key in LOOKED_AT} | {"for_python": _for_python(app)} for app in described]
-    asked = {"project": ["project_look", {"apps": known}]}
-    for app in described:
-        if app["source_kind"]:
-            asked[f"{app['name']} code"] = _code(app)
-        if app["key"]:
-            asked[f"{app['name']} key"] = ["git_key", key(app)]
-        environment = noted(app["name"], "env")
-        workers = [{"settings": worker["settings"]} for worker in app["workers"]]
-        part = {key: app[key] for key in LOADED} | {"workers": workers}
-        known = {"app": part, "environment_file": environment, "migrations": app["migrate"]}
-        known |= {
-            "results": apps.results_given(app),
-            "record": f"{CACHE}/{app['name']}.loads",
-            "keep": keep,
+
+def loadable(app: dict) -> dict:
+    """What state celery_app is given of an app: all but its environment, which would be struck out of what it says."""
+    workers = [{"settings": worker["settings"]} for worker in app["workers"]]
+    return {key: app[key] for key in LOADED} | {"workers": workers}
+
+
+def accounts(described: list[dict]) -> dict[str, dict]:
+    """The accounts that the apps run as; those that are there are left as they are."""
+    return {
+        app["user"]: {
+            "home": app["data"],
+            "shell": "/usr/sbin/nologin",
+            "comment": f"celeryhost app {app['name']}",
+            "made": True,
         }
-        asked[f"{app['name']} loads"] = ["celery_app", known]
-    return asked
-
-
-def comparison(
-    described: list[dict], answers: dict, broker_url: str, redis_version: str, redis_url: str = "", here: bool = True
-) -> dict[str, list]:
-    """What is asked once the answers to `questions` are there; the other arguments come from them and from Redis."""
-    groups = answers["project"]["groups"]
-    loads = [answers[f"{app['name']} loads"] for app in described]
-    merged = apps.merged(described, loads, redis_url, here)
-    asked = {
-        "project places": ["owned_paths", {"folders": apps.code_places(described, groups)}],
-        "project files": ["install_files", apps.environment_files(merged, groups, broker_url, redis_url)],
+        for app in described
     }
-    for app in described:
-        requirements = app["requirements"]
-        asked[f"project {app['name']} virtualenv"] = [
-            "project_virtualenv",
-            {
-                "path": app["virtualenv"],
-                "directory": app["directory"],
-                "top": app["checkout"],
-                "owner": app["user"],
-                "python": app["python"],
-                "system_site_packages": app["system_site_packages"],
-                "requirements": requirements if isinstance(requirements, list) else None,
-                "extensions": [module.replace("_", "-") for module in app["extensions"]],
-                "tools": app["tools"],
-                "managed": requirements is not False,
-                "redis_version": redis_version,
-                "versions": answers[f"{app['name']} loads"]["versions"],
-            },
+
+
+def databases(described: list[dict]) -> dict[str, str]:
+    """For each app that has a database beside it, the file of its password."""
+    return {app["name"]: f"{ETC}/{app['name']}-postgresql.password" for app in described if app["database"]}
+
+
+def database_access(files: dict[str, str], made: list[dict], port: str) -> dict[str, dict]:
+    """How each of those apps logs in: `made` are the results of state password_file."""
+    return {
+        name: {"port": port or "5432", "password": done["password"]} for name, done in zip(files, made, strict=True)
+    }
+
+
+def entries(described: list[dict], templates, folder, startsecs, broker_url, redis_url, releases) -> list[dict]:
+    """Each app's entry for Supervisor, as state supervisor_programs takes it."""
+    return [
+        {
+            "path": f"{folder}/{app['name']}-celery.conf",
+            "state": "present" if app["workers"] or app["programs"] or app["beat"] or app["flower"] else "absent",
+            "content": render(
+                templates,
+                "celery.conf.j2",
+                app=app,
+                celery_startsecs=startsecs,
+                broker_url=broker_url,
+                redis_url=redis_url,
+                release=releases.get(app["name"], ""),
+            ),
+        }
+        for app in described
+    ]
+
+
+def verifications(described: list[dict], config: str, startsecs) -> dict[str, list[str]]:
+    """The command that sends a task through the worker of each app which has one here. One that has just been told to
+    start is given the time for it."""
+    return {
+        app["name"]: [
+            *("/usr/local/bin/celeryhost", "-c", config, "run", "--json", "--starting", f"--app={app['name']}"),
+            f"--timeout={app['verify']['timeout'] + int(startsecs)}",
+            f"--kwargs={json.dumps(app['verify']['kwargs'])}",
+            "--",
+            *([app["verify"]["task"]] if app["verify"]["task"] else []),
+            *map(json.dumps, app["verify"]["args"]),
         ]
-    return asked
+        for app in described
+        if app["workers"] and app["verify"]
+    }
 
 
-def differs(described: list[dict], answers: dict) -> bool:
-    """Whether the answers to `questions` already say that role project has something to do."""
-    codes = [answers.get(f"{app['name']} code", {"changed": False}) for app in described]
-    loads = [answers[f"{app['name']} loads"] for app in described]
-    return bool(
-        answers["project"]["missing"]
-        or any(code["changed"] for code in codes)
-        or any(answers.get(f"{app['name']} key", {"changed": False})["changed"] for app in described)
-        or any("failed" in loaded or loaded["pending"] for loaded in loads)
-    )
+def beat_logs(described: list[dict]) -> dict[str, str]:
+    """By app the log that its beat writes to."""
+    return {
+        app["name"]: (app["workers"][0] if app["beat"]["embedded"] else app["beat"])["log"]
+        for app in described
+        if app["beat"]
+    }
 
 
-def releases(described: list[dict], answers: dict) -> dict[str, str]:
-    """As apps.releases, from the answers to `questions`."""
-    codes = [answers.get(f"{app['name']} code", {}) for app in described]
-    revisions = answers.get("project", {}).get("revisions", {})
-    environments = [{"revision": app["requirements"] is not False and revisions.get(app["name"])} for app in described]
-    return apps.releases(described, codes, environments)
+def beats_beside(hostvars, hosts: list[str], redis_hosts: list[str], broker: str) -> dict[str, list]:
+    """The apps of each of `hosts` whose broker is that one, a URL or the host of a Redis."""
+
+    def broker_of(host):
+        return hostvars[host].get("celery_broker_url", host if host in redis_hosts else next(iter(redis_hosts), ""))
+
+    return {host: hostvars[host].get("celery_apps", []) for host in hosts if broker_of(host) == broker}
 
 
 def key(app: dict) -> dict:
@@ -159,13 +171,19 @@ def key(app: dict) -> dict:
 
 
 FILTERS = {
-    "git_key": key,
+    "accounts": accounts,
+    "beat_logs": beat_logs,
+    "beats_beside": beats_beside,
+    "database_access": database_access,
+    "databases": databases,
     "digest": digest,
-    "project_questions": questions,
-    "project_comparison": comparison,
-    "project_differs": differs,
+    "entries": entries,
+    "git_key": key,
+    "loadable": loadable,
+    "looked_at": looked_at,
+    "results_given": apps.results_given,
     "source_problems": source_problems,
-    "known_releases": releases,
+    "verifications": verifications,
 }
 
 
@@ -178,16 +196,3 @@ def _for_python(app: dict) -> str:
         return declared(folder, app["source"], app["requirements"])["python"]
     except Unfit as problem:
         raise Failure(f"app {app['name']}: {problem}", USAGE) from None
-
-
-def _code(app: dict) -> list:
-    own = {"dest": app["checkout"], "owner": app["user"], "moment": noted(app["name"], "code")}
-    if app["source_kind"] == "git":
-        known = {"repo": app["source"], "version": app["version"], "key": app["key"]}
-        return ["project_git", known | own]
-    try:
-        files = source_files(app["source"])
-    except OSError as error:
-        raise Failure(f"source of app {app['name']}: {error.filename}: {error.strerror}", USAGE) from None
-    known = {"src": app["source"], "files": files, "record": noted(app["name"], "files")}
-    return ["project_folder", known | own]

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 
 from .. import paths
-from ..states import SECRET_LENGTH, look
+from ..states import SECRET_LENGTH, celeryhost_package, look
 
-PACKAGE = look.digest(paths.PACKAGE)
+PACKAGE = celeryhost_package.digest(paths.PACKAGE)
 COMMAND = (
     f'{paths.PYTHON} -IS -c \'import sys; sys.path.insert(0, "{paths.LIB}"); '
     "from celeryhost.states import look; look.main()'"
@@ -33,14 +33,16 @@ def ask(action, **asked) -> dict:
         return {}
 
 
-def bring(action, state: str, arguments: dict, task_vars) -> dict:
-    """What Ansible's module `state` returns."""
+def bring(action, state: str, arguments: dict, task_vars, only_asked: bool = False) -> dict:
+    """What Ansible's module `state` returns; nothing where that would have to be brought there, if `only_asked`."""
     from ansible.module_utils.common.parameters import remove_values
 
     seconds = action._task.async_val
     found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
     if found:
         return remove_values(found, _secrets(look.STATES[state], arguments))
+    if only_asked:
+        return {}
     return action._execute_module(f"{paths.COLLECTION}.{state}", arguments, task_vars=task_vars, wrap_async=seconds)
 
 

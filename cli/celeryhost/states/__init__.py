@@ -3,6 +3,9 @@
 Each has ARGUMENTS, as Ansible describes a module's, and `bring(params, check)`, which makes true what differs (nothing
 under `check`), returns what Ansible's module returns, `changed` among it, and raises Failure. So the task that mends
 and the look that compares everything at once (look.py) have one description and one code.
+
+For that look (controller/role_check.py) a state may also have UNASKED, names of arguments that it is not given then,
+and COSTLY, which keeps it from being asked before it is known that the answer will be wanted.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ ARGUMENTS = {
     "record": {"type": "path"},
     "keep": {"type": "bool", "default": False},
 }
+UNASKED = ("environment",)  # a look takes that of the file, for what it rests on may not be known yet
 
 # With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.
@@ -78,7 +79,9 @@ found["redis"] = redis
 print("\\nceleryhost:", json.dumps(found))
 """
 ANSWERS = {"options", "near", "absent", "plan", "versions", "redis"}
-SCRIPT = redis_script.__loader__.get_source(redis_script.__name__) + SCRIPT
+FUTURE = "from __future__ import annotations\n"  # before all else
+SCRIPT = FUTURE + redis_script.__loader__.get_source(redis_script.__name__).replace(FUTURE, "") + SCRIPT
+WATCHED = FUTURE + evidence.WATCH + SCRIPT.removeprefix(FUTURE) + evidence.TELL
 # Exceptions of a database, whose tables may come with the migrations.
 OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
 # How Python, django-environ, environs and python-decouple say that a variable is not set.
@@ -99,14 +102,14 @@ MISSING = {
 def bring(params, check):
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
-    nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": [], "versions": None}
+    nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": None, "versions": None}
     nothing["redis"] = ""
     if check and not os.access(python, os.X_OK):
         return nothing
     settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
     # A look, which gives no environment, does without redis-py: importing it is a seventh of the time.
     transport = bool(params["environment"])
-    question = [app["app"], settings, list(app["extensions"]), params["migrations"], transport]
+    question = [app["app"], settings, list(app["extensions"]), params["migrations"] and check, transport]
     try:
         named(app["user"])
     except KeyError:
@@ -130,7 +133,7 @@ def bring(params, check):
             continue
         fix = f"did you mean {' or '.join(close)}?" if close else "see Celery's list of settings"
         raise Failure(f"settings of app {name}: Celery has no setting {key!r}", fix=fix)
-    pending = pending_of(found["plan"])
+    pending = pending_of(found["plan"]) if params["migrations"] and check else None
     if new and not pending:
         evidence.save(params["record"], new)
     return {
@@ -171,7 +174,7 @@ def _answer(app, python, question, params, check):
     began = time.time_ns()
     code, output = run(
         app["user"],
-        *(python, "-c", evidence.WATCH + SCRIPT + evidence.TELL if watched else SCRIPT, json.dumps(question)),
+        *(python, "-c", WATCHED if watched else SCRIPT, json.dumps(question)),
         cwd=app["directory"],
         environment=environment,
         seconds=SECONDS,

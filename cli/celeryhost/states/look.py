@@ -6,7 +6,6 @@ Ansible brings the package along, which takes several times as long.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -14,14 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import Failure
 from . import (
+    accounts,
     background_job,
     celery_app,
+    celeryhost_package,
     git_key,
-    host_command,
     install_files,
     left_apps,
     machine_facts,
     owned_paths,
+    packages,
     password_file,
     postgresql_databases,
     project_folder,
@@ -31,19 +32,23 @@ from . import (
     project_virtualenv,
     proven,
     redis_server,
-    standing,
+    role_record,
+    running_service,
+    setting_line,
     status,
     supervisor_programs,
     supervisord,
     told,
 )
+from .celeryhost_package import digest, untouched
 
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(background_job, celery_app, git_key, host_command, install_files, left_apps, machine_facts, owned_paths),
-        *(password_file, postgresql_databases, project_folder, project_git, project_look, project_migrations),
-        *(project_virtualenv, proven, redis_server, standing, status, supervisor_programs, supervisord),
+        *(accounts, background_job, celery_app, celeryhost_package, git_key, install_files, left_apps, machine_facts),
+        *(owned_paths, packages, password_file, postgresql_databases, project_folder, project_git, project_look),
+        *(project_migrations, project_virtualenv, proven, redis_server, role_record, running_service, setting_line),
+        *(status, supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process
@@ -55,25 +60,13 @@ def look(questions: dict) -> dict:
         return dict(zip(questions, pool.map(_answer, questions.values()), strict=True))
 
 
-def digest(folder: str) -> str:
-    """Changes with the Python files below `folder`."""
-    texts = hashlib.sha256()
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(set(folders) - {"_ansible", "__pycache__"})
-        for name in sorted(name for name in names if name.endswith(".py")):
-            path = os.path.join(here, name)
-            with open(path, "rb") as file:
-                texts.update(f"{os.path.relpath(path, folder)}\0".encode() + file.read() + b"\0")
-    return texts.hexdigest()
-
-
 def main() -> None:
     """Answer the questions on stdin, or bring about the state asked for there, in the background if it names the
     `seconds` for that, if this package is the one that they name, and as it was installed; else say {}.
     """
     asked = json.load(sys.stdin)
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if not _untouched(here) or digest(here) != asked["package"]:
+    if not untouched(here) or digest(here) != asked["package"]:
         said = {}
     elif asked.get("seconds"):
         said = background_job.begin(lambda: _bring(asked["state"], asked["arguments"], False), asked["seconds"])
@@ -103,17 +96,6 @@ def _answer(question) -> dict:
         return {"changed": True, "failed": f"{name}: {error!r}"}
     answer.pop("diff", None)  # of use only to the task that mends, and it may hold what is secret
     return answer
-
-
-def _untouched(folder) -> bool:
-    """Whether nobody but the one who runs this may change a Python file below `folder`, and everybody may read it."""
-    for here, _, names in os.walk(folder):
-        for name in names:
-            if name.endswith(".py"):
-                found = os.stat(os.path.join(here, name))
-                if (found.st_uid, found.st_mode & 0o777) != (os.geteuid(), 0o644):
-                    return False
-    return True
 
 
 def _params(name, given) -> dict:

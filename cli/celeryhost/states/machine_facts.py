@@ -22,7 +22,8 @@ def installed(path="/var/lib/dpkg/status"):
     """Names of the packages dpkg has fully installed; none where there is no dpkg."""
     try:
         with open(path, encoding="utf-8", errors="replace") as status:
-            return re.findall(r"^Package: (\S+)\nStatus: \S+ ok installed$", status.read(), re.MULTILINE)
+            pattern = r"^Package: (\S+)\n(?:(?:Essential|Protected): yes\n)*Status: \S+ ok installed$"
+            return re.findall(pattern, status.read(), re.MULTILINE)
     except OSError:
         return []
 

@@ -15,7 +15,7 @@ ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "required": True, "no_
 
 
 def bring(params, check):
-    problems, groups, missing = [], {}, []
+    problems, groups = [], {}
     for app in params["apps"]:
         problems += app_problems(app)
         problems += _python_problems(app)
@@ -23,9 +23,11 @@ def bring(params, check):
             groups[app["name"]] = grp.getgrgid(pwd.getpwnam(app["user"]).pw_gid).gr_name
         except KeyError:
             groups[app["name"]] = app["user"]
-            missing.append(app["user"])
-    revisions = {app["name"]: project_virtualenv.stamp(app["virtualenv"]) for app in params["apps"]}
-    return {"changed": False, "problems": problems, "groups": groups, "missing": missing, "revisions": revisions}
+    environments = [
+        {"revision": app["requirements"] is not False and project_virtualenv.stamp(app["virtualenv"])}
+        for app in params["apps"]
+    ]
+    return {"changed": False, "problems": problems, "groups": groups, "environments": environments}
 
 
 def _python_problems(app):

@@ -17,6 +17,7 @@ ARGUMENTS = {
     "owner": {"type": "str", "required": True},
     "environment": {"type": "dict", "default": {}, "no_log": True},
 }
+COSTLY = True
 
 
 # One Python for all steps: on a small board it takes seconds to import Django. A step says its name before it begins.

@@ -18,7 +18,7 @@ from ..account import error as cause
 from ..errors import Failure
 from ..project.git_key import lent
 from ..scripts import requirements
-from . import installer
+from . import evidence, installer
 from .environment import Place, stamp
 from .installer import Broken
 from .project_git import ENVIRONMENT as GIT
@@ -35,7 +35,7 @@ ARGUMENTS = {
     "tools": {"type": "list", "elements": "str", "default": []},
     "managed": {"type": "bool", "default": True},
     "redis_version": {"type": "str", "default": ""},
-    "versions": {"type": "list", "elements": "str"},
+    "record": {"type": "path"},
     "key": {"type": "path"},
 }
 
@@ -342,6 +342,12 @@ def last(output):
     return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no output")
 
 
+def known_versions(record):
+    """What the app's last load has said of it (celery_app.py), as long as all that was read for that is as it was."""
+    kept = evidence.load(record) if record else None
+    return kept["answer"]["versions"] if evidence.holds(kept, kept and kept.get("key")) else None
+
+
 def bring(params, check):
     if check or not params["managed"]:
         return _bring(params, check)
@@ -373,7 +379,7 @@ def _bring(params, check):
     python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
     wanted = [found["texts"], celery, python, params["system_site_packages"]]
     revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
-    versions = (params["versions"] or environment.versions()) if account else None
+    versions = ((check and known_versions(params["record"])) or environment.versions()) if account else None
     lacking = environment.lacking(params["tools"]) if versions else []
     changed = params["managed"] and (not versions or stamp(environment.path) != revision or bool(lacking))
     if changed and not check:
