@@ -91,8 +91,11 @@ def _plain_settings(lines: list[str], section: str) -> dict[str, str] | None:
     for line in lines:
         if line[:1] in ("#", ";"):
             continue
-        at = min((at for mark in "#;" if (at := _comment(line, mark)) > 0), default=len(line))
-        text = line[:at].rstrip()
+        text = line
+        for mark in "#;":
+            if mark in text and (at := _comment(text, mark)) > 0:
+                text = text[:at]
+        text = text.rstrip()
         if not text:
             continue
         if text[0] == "[":
