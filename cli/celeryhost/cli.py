@@ -12,27 +12,37 @@ import click
 from . import __version__
 from .hosts.target import Target
 
-# command: module in commands/ that holds a click command of the same name (`open_` for `open`, and so on)
-COMMANDS = {
-    "status": "status",
-    "start": "control",
-    "stop": "control",
-    "restart": "control",
-    "logs": "logs",
-    "top": "top",
-    "apply": "apply",
-    "run": "run",
-    "manage": "manage",
-    "celery": "manage",
-    "schedule": "schedule",
-    "doctor": "doctor",
-    "open": "open",
-    "provision": "provision",
-    "unprovision": "provision",
-    "init": "init",
-    "dev": "dev",
-    "completion": "completion",
+# What a person wants: {command: (the module in commands/ that holds a click command of that name, `open_` for `open`;
+# its line in `celeryhost --help`)}.
+SECTIONS = {
+    "Every day": {
+        "status": ("status", "What runs: state, pid, uptime, CPU, memory, restarts."),
+        "start": ("control", "Start programs, and wait until they run."),
+        "stop": ("control", "Stop programs, and wait until they have."),
+        "restart": ("control", "Restart programs, each as soon as it has stopped."),
+        "logs": ("logs", "The last lines of logs, merged by time; -f follows."),
+        "run": ("run", "Send a task, wait, print its result."),
+        "manage": ("manage", "manage.py of an app: shell, createsuperuser and so on."),
+        "celery": ("manage", "Celery's own command line of an app."),
+    },
+    "Look": {
+        "top": ("top", "Watch programs, queues, tasks, beat and logs."),
+        "doctor": ("doctor", "What is wrong, each with its cause and fix."),
+        "schedule": ("schedule", "What beat sends, and when."),
+        "open": ("open", "The page of Supervisor, or of Flower."),
+    },
+    "Deploy": {
+        "provision": ("provision", "Bring this machine, or hosts, to an inventory."),
+        "apply": ("apply", "Bring supervisord to its configuration files."),
+    },
+    "Set up": {
+        "init": ("init", "Write the inventory for a Django project."),
+        "dev": ("dev", "Run worker, beat and a private Redis here."),
+        "unprovision": ("provision", "Take away what `provision` put there."),
+        "completion": ("completion", "The completion script for bash, zsh or fish."),
+    },
 }
+COMMANDS = {name: module for section in SECTIONS.values() for name, (module, _) in section.items()}
 
 
 class Commands(click.Group):
@@ -40,6 +50,11 @@ class Commands(click.Group):
 
     def list_commands(self, ctx):
         return list(COMMANDS)
+
+    def format_commands(self, ctx, formatter):
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
 
     def get_command(self, ctx, name):
         if name not in COMMANDS:

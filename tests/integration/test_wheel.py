@@ -25,9 +25,8 @@ def wheel(tmp_path_factory, root):
     for secret in ("inventory/mine/secret.yml", "examples/mysite/.celeryhost/secret", "examples/mysite/secret.sqlite3"):
         (copy / secret).parent.mkdir(exist_ok=True)
         (copy / secret).write_text("redis_password: secret\n")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", copy.parent, copy]
-    subprocess.run(command, check=True, timeout=SECONDS)
-    (built,) = copy.parent.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "build", "--outdir", copy.parent, copy], check=True, timeout=SECONDS)
+    (built,) = copy.parent.glob("*.whl")  # from the source archive
     return built
 
 
@@ -62,6 +61,18 @@ def test_it_holds_the_tree_and_nothing_of_the_person(wheel, root):
     assert {f"{PLACE}/{path}" for path in tracked} <= held
     assert f"{PLACE}/plugins/module_utils/celeryhost/apps.py" in held
     assert not [name for name in held if "mine" in name or "secret" in name or "__pycache__" in name]
+
+
+def test_the_source_archive_and_its_wheel_are_what_an_index_takes(wheel, tmp_path):
+    checked = run(sys.executable, "-m", "twine", "check", "--strict", wheel, *wheel.parent.glob("*.tar.gz"))
+    assert (checked.returncode, checked.stdout.count("PASSED")) == (0, 2), checked.stdout
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, wheel.parent / "checkout", check=True)
+    assert sums(tmp_path / wheel.name) == sums(wheel), "the checkout and the archive make the same wheel"
+
+
+def sums(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {each.filename: each.CRC for each in archive.infolist()}
 
 
 def test_provision(celeryhost, tmp_path):

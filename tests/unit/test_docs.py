@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import celeryhost
 import pytest
 import yaml
 from celeryhost import apps
+from celeryhost.cli import cli
+from click.testing import CliRunner
 
 TOP = Path(__file__).parents[2]
 TEXT = (TOP / "docs" / "variables.md").read_text()
@@ -47,3 +50,13 @@ def test_each_variable_of_each_role():
         for path in TOP.glob("roles/*/meta/argument_specs.yml")
     }
     assert documented == specs
+
+
+def test_help_is_one_page_with_each_command_on_one_line():
+    lines = CliRunner().invoke(cli, ["--help"]).output.splitlines()
+    assert len(lines) <= 50
+    assert all(len(line) <= 80 and "..." not in line for line in lines[1:])
+
+
+def test_the_collection_is_of_this_version():
+    assert yaml.safe_load((TOP / "galaxy.yml").read_text())["version"] == celeryhost.__version__
