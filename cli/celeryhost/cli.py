@@ -6,6 +6,7 @@ A command is imported when it is called, so that none pays for another's imports
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -48,22 +49,23 @@ COMMANDS = {name: module for section in SECTIONS.values() for name, (module, _) 
 class Commands(click.Group):
     """A group that imports a command's module only when that command is wanted."""
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def format_commands(self, ctx, formatter):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for section, commands in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
 
-    def get_command(self, ctx, name):
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
         module = import_module(f".commands.{COMMANDS[name]}", __package__)
-        return getattr(module, name, None) or getattr(module, f"{name}_")
+        command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
+        return command
 
 
-def _hosts(*args):
+def _hosts(*args: Any) -> list[str]:
     from .commands.complete import hosts
 
     return hosts(*args)
@@ -87,6 +89,8 @@ def _hosts(*args):
 @click.option("-u", "--username", "user", help="User for that address; the password is read from SUPERVISOR_PASSWORD.")
 @click.version_option(__version__, prog_name="celeryhost", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(ctx, inventory, hosts, config, url, user) -> None:
+def cli(
+    ctx: click.Context, inventory: str | None, hosts: str | None, config: str | None, url: str | None, user: str | None
+) -> None:
     """Provision a host for Django's Celery worker and beat, manage its daemons, read their logs."""
     ctx.obj = Target(inventory, hosts, config, url, user)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
 from ..errors import INTERRUPTED, Failure
 from ..hangup import unbroken
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from ..supervisor import apply as engine
 from ..supervisor import lifecycle, locate
@@ -30,7 +33,7 @@ AGAIN = "celeryhost apply finishes what is left"
 @click.option("--json", "as_json", is_flag=True, help="The plan, then each event, a JSON object a line (docs/json.md).")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Wait no longer for all.")
 @click.pass_obj
-def apply(target, names, dry_run, as_json, timeout):
+def apply(target: Target, names: Sequence[str], dry_run: bool, as_json: bool, timeout: float | None) -> int:
     """Bring supervisord to its configuration files: changed programs restart, new ones start, removed ones go.
 
     Each changed program restarts exactly once and all others run on; supervisord itself does too. PROGRAM is a program,
@@ -48,7 +51,7 @@ def apply(target, names, dry_run, as_json, timeout):
         printer.clear()
 
 
-def _here(supervisor, names, dry_run: bool, printer: Printer, timeout) -> int:
+def _here(supervisor: Supervisor, names: Sequence[str], dry_run: bool, printer: Printer, timeout: float | None) -> int:
     if dry_run:
         _show(engine.as_dict(engine.plan(supervisor, names)), printer)
         return 0
@@ -62,8 +65,8 @@ def _here(supervisor, names, dry_run: bool, printer: Printer, timeout) -> int:
     return lifecycle.exit_code(seen)
 
 
-def _on_hosts(target, names, dry_run: bool, printer: Printer, timeout) -> int:
-    def show(host, data) -> None:
+def _on_hosts(target: Target, names: Sequence[str], dry_run: bool, printer: Printer, timeout: float | None) -> int:
+    def show(host: str, data: dict[str, Any]) -> None:
         if "plan" in data:
             _show(data["plan"], printer, host)
         else:
@@ -73,7 +76,7 @@ def _on_hosts(target, names, dry_run: bool, printer: Printer, timeout) -> int:
     return each(target, ["apply", *options, "--", *names], show, timeout=None)
 
 
-def _show(plan: dict, printer: Printer, host: str | None = None) -> None:
+def _show(plan: dict[str, Any], printer: Printer, host: str | None = None) -> None:
     if printer.as_json:
         print(json.dumps({"version": VERSION, **({"host": host} if host else {}), "plan": plan}))
     else:
@@ -84,7 +87,7 @@ def _show(plan: dict, printer: Printer, host: str | None = None) -> None:
     sys.stdout.flush()
 
 
-def lines(plan: dict):
+def lines(plan: dict[str, Any]) -> Iterator[str]:
     """The plan for people, a line for each program and, below it, each setting that differs."""
     for change in plan["changes"]:
         action = change["action"]

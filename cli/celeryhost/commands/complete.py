@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from typing import Any
+
+import click
 
 from ..errors import Failure
 from ..hosts.target import Target
@@ -10,7 +14,7 @@ from ..hosts.target import Target
 ANSWER_SECONDS = 2  # nobody waits longer for a Tab
 
 
-def programs(ctx, _, incomplete: str) -> list[str]:
+def programs(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Programs, groups and apps of the supervisord, or of the hosts, that the line so far means."""
     from ..supervisor.programs import apps
 
@@ -21,14 +25,14 @@ def programs(ctx, _, incomplete: str) -> list[str]:
     return sorted(word for word in words if word.startswith(incomplete))
 
 
-def apps(ctx, _, incomplete: str) -> list[str]:
+def apps(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Apps of the supervisord, or of the hosts, that the line so far means."""
     from ..supervisor.programs import apps
 
     return sorted(word for word in apps(_known(ctx)) if word.startswith(incomplete))
 
 
-def hosts(ctx, _, incomplete: str) -> list[str]:
+def hosts(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Hosts and groups of the inventory, also as the last part of a pattern."""
     from ..hosts.inventory import default_sources, load
 
@@ -42,7 +46,7 @@ def hosts(ctx, _, incomplete: str) -> list[str]:
     return [incomplete[:start] + name for name in names if name.startswith(incomplete[start:])]
 
 
-def _known(ctx) -> list:
+def _known(ctx: click.Context) -> list[Any]:
     from ..hosts.remote import is_remote
 
     given = ctx.find_root().params
@@ -53,7 +57,7 @@ def _known(ctx) -> list:
         return []
 
 
-def _here(target):
+def _here(target: Target) -> Iterable[Any]:
     from ..supervisor import locate
     from ..supervisor.programs import processes
     from ..supervisor.rpc import Supervisor
@@ -61,7 +65,7 @@ def _here(target):
     return processes(Supervisor(locate.find(target.config, target.url, target.user), ANSWER_SECONDS))
 
 
-def _on_hosts(target):
+def _on_hosts(target: Target) -> Iterable[Any]:
     from types import SimpleNamespace
 
     from ..hosts.remote import DATA, fan_out

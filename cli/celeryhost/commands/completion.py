@@ -20,12 +20,14 @@ INSTALL = {
 @click.command()
 @click.argument("shell", required=False, type=click.Choice(list(INSTALL)))
 @click.pass_context
-def completion(ctx, shell):
+def completion(ctx: click.Context, shell: str | None) -> int:
     """Print the completion script for bash, zsh or fish; without SHELL, for the one in use ($SHELL)."""
     shell = shell or os.path.basename(os.environ.get("SHELL", ""))
     if shell not in INSTALL:
         raise Failure(f"no completion for shell {shell!r}", USAGE, f"name one of {', '.join(INSTALL)}")
     root = ctx.find_root()
-    script = get_completion_class(shell)(root.command, {}, root.info_name, VARIABLE).source()
+    found = get_completion_class(shell)
+    assert found, "click knows those of INSTALL"
+    script = found(root.command, {}, root.info_name or "celeryhost", VARIABLE).source()
     print(f"{script.strip()}\n# To keep it: {INSTALL[shell]}")
     return OK

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from shlex import join
+from typing import Any
 
 import click
 
@@ -13,6 +15,7 @@ from ..errors import FAILED, INTERRUPTED, OK, Failure
 from ..hangup import unbroken
 from ..hosts.inventory import targets
 from ..hosts.remote import AT_ONCE, is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from ..supervisor import lifecycle, locate, programs
 from ..supervisor.rpc import Supervisor
@@ -29,7 +32,7 @@ SPOKEN = ("waiting", "backoff", "running", "exited", "removed")  # the other goo
 class Printer:
     """Prints events as they come: for people, with a line of progress on a terminal, or as JSON."""
 
-    def __init__(self, as_json: bool, spoken=SPOKEN) -> None:
+    def __init__(self, as_json: bool, spoken: Sequence[str] = SPOKEN) -> None:
         self.as_json = as_json
         self.spoken = spoken
         self.last: dict[str, str] = {}  # what happened last, by program
@@ -50,12 +53,12 @@ class Printer:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def _json(self, event, host) -> None:
+    def _json(self, event: lifecycle.Event, host: str | None) -> None:
         from json import dumps
 
         print(dumps({"version": VERSION, **({"host": host} if host else {}), **event._asdict()}))
 
-    def _text(self, event, name: str) -> None:
+    def _text(self, event: lifecycle.Event, name: str) -> None:
         first, *log = event.text.splitlines() or [""]
         if lifecycle.KINDS[event.kind] != OK:
             sys.stdout.flush()
@@ -69,7 +72,7 @@ class Printer:
         pending = [name for name, kind in self.last.items() if kind in UNDER_WAY]
         if self.live and pending:
             text = f"{time.monotonic() - self.began:.0f} s, {len(pending)} under way: {', '.join(pending)}"
-            print(cut(plain(text), width(sys.stderr) - 1), end="", file=sys.stderr, flush=True)
+            print(cut(plain(text), (width(sys.stderr) or 80) - 1), end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Take the line of progress away."""
@@ -77,7 +80,7 @@ class Printer:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _options(function):
+def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What start, stop and restart share."""
     for decorate in (
         click.argument("names", nargs=-1, required=True, metavar="PROGRAM…", shell_complete=complete.programs),
@@ -102,7 +105,7 @@ _graceful = click.option(
 
 @click.command()
 @_options
-def start(target, names, as_json, timeout, no_wait):
+def start(target: Target, names: Sequence[str], as_json: bool, timeout: float | None, no_wait: bool) -> int:
     """Start programs, and wait until they have run for their startsecs.
 
     PROGRAM is a program, group:process, an app (all its programs), a quoted glob, or all.
@@ -117,7 +120,9 @@ def start(target, names, as_json, timeout, no_wait):
 @_options
 @_graceful
 @click.option("--yes", is_flag=True, help="Do not ask before stopping everything, or on several hosts.")
-def stop(target, names, as_json, timeout, no_wait, graceful, yes):
+def stop(
+    target: Target, names: Sequence[str], as_json: bool, timeout: float | None, no_wait: bool, graceful: bool, yes: bool
+) -> int:
     """Stop programs, and wait until they have.
 
     PROGRAM is a program, group:process, an app (all its programs), a quoted glob, or all.
@@ -140,7 +145,15 @@ def stop(target, names, as_json, timeout, no_wait, graceful, yes):
 @_options
 @_graceful
 @click.option("--rolling", is_flag=True, help="One after the other, each ready before the next; end at a failure.")
-def restart(target, names, as_json, timeout, no_wait, graceful, rolling):
+def restart(
+    target: Target,
+    names: Sequence[str],
+    as_json: bool,
+    timeout: float | None,
+    no_wait: bool,
+    graceful: bool,
+    rolling: bool,
+) -> int:
     """Restart programs: each is started as soon as it has stopped, and waited for until it runs with a new pid.
 
     PROGRAM is a program, group:process, an app (all its programs), a quoted glob, or all.
@@ -153,12 +166,18 @@ def restart(target, names, as_json, timeout, no_wait, graceful, rolling):
     return _follow(events, supervisor, chosen, Printer(as_json))
 
 
-def _choose(target, names):
+def _choose(target: Target, names: Sequence[str]) -> tuple[Supervisor, list[programs.Process]]:
     supervisor = Supervisor(locate.find(target.config, target.url, target.user))
     return supervisor, programs.select(names, programs.processes(supervisor))
 
 
-def _follow(events, supervisor, chosen, printer: Printer, wanted=("RUNNING",)) -> int:
+def _follow(
+    events: Iterable[lifecycle.Event],
+    supervisor: Supervisor,
+    chosen: list[programs.Process],
+    printer: Printer,
+    wanted: Sequence[str] = ("RUNNING",),
+) -> int:
     """Print events to their end; returns the exit code. What is cut off in the middle says what it leaves behind."""
     code = OK
     seen = []
@@ -177,7 +196,14 @@ def _follow(events, supervisor, chosen, printer: Printer, wanted=("RUNNING",)) -
     return code
 
 
-def _cut_off(message: str, code: int, supervisor, chosen, printer: Printer, wanted) -> Failure:
+def _cut_off(
+    message: str,
+    code: int,
+    supervisor: Supervisor,
+    chosen: list[programs.Process],
+    printer: Printer,
+    wanted: Sequence[str],
+) -> Failure:
     """The Failure that says where the chosen programs were left: as they are now, or else were last."""
     names = {process.name for process in chosen}
     try:
@@ -193,11 +219,21 @@ def _cut_off(message: str, code: int, supervisor, chosen, printer: Printer, want
     return Failure(f"{message}; {left}" if left else message, code, fix)
 
 
-def _on_hosts(target, command, names, as_json, timeout, no_wait, more=(), printer=None, rolling=False) -> int:
+def _on_hosts(
+    target: Target,
+    command: str,
+    names: Sequence[str],
+    as_json: bool,
+    timeout: float | None,
+    no_wait: bool,
+    more: Sequence[str] = (),
+    printer: Printer | None = None,
+    rolling: bool = False,
+) -> int:
     printer = printer or Printer(as_json)
     argv = [command, *more, *(["--no-wait"] if no_wait else []), *([f"--timeout={timeout:g}"] if timeout else [])]
 
-    def show(host, data) -> None:
+    def show(host: str, data: dict[str, Any]) -> None:
         event = lifecycle.Event(*(data.get(field) for field in lifecycle.Event._fields))
         printer.show(event, host)
         if rolling and lifecycle.KINDS[event.kind] != OK:

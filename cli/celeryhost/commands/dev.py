@@ -20,7 +20,7 @@ from .logs import Printer
 @click.option("--fresh", is_flag=True, help="Forget queued tasks and beat's schedule of the last time.")
 @click.option("-A", "--app", metavar="MODULE", help="The Celery app, as for celery -A.")
 @click.option("-B", "beat_in_worker", is_flag=True, help="Beat inside the worker, as by celery worker -B.")
-def dev(project, folder, fresh, app, beat_in_worker):
+def dev(project: str, folder: str | None, fresh: bool, app: str | None, beat_in_worker: bool) -> int:
     """Run worker, beat and a private Redis for the Django project in PROJECT (default: this folder).
 
     Without root, and without touching anything outside its folder. Ctrl-C ends it once the running tasks have ended; a
@@ -44,7 +44,7 @@ def dev(project, folder, fresh, app, beat_in_worker):
     return OK
 
 
-def _introduce(stack) -> None:
+def _introduce(stack: core.Stack) -> None:
     here = os.path.relpath(stack.folder)
     click.echo(f"celery -A {stack.app}, from {stack.virtualenv}; everything is in {here}; Ctrl-C ends it")
     if stack.web:
@@ -58,6 +58,6 @@ def _introduce(stack) -> None:
     sys.stdout.flush()
 
 
-def _stop(stack) -> None:
+def _stop(stack: core.Stack) -> None:
     stack.stop()
     os.write(2, b"\nstopping when the running tasks have ended; Ctrl-C again: at once\n" if stack.asked == 1 else b"\n")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from .. import checks, errors
 from ..checks import doctor as core
+from ..checks.host import Host
 from ..hosts.remote import MAYBE, is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from ..terminal import coloured, paint
 from . import complete
@@ -26,7 +30,7 @@ FIELDS = ("check", "level", "subject", "symptom", "cause", "fix")
 @click.argument("apps", nargs=-1, metavar="[APP…]", shell_complete=complete.programs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 @click.pass_obj
-def doctor(target, apps, as_json):
+def doctor(target: Target, apps: Sequence[str], as_json: bool) -> int:
     """Look for what is wrong: one line a check, ok, warn or FAIL, with the cause and the fix.
 
     docs/doctor.md lists the checks. Without root's rights those that need them are skipped and say so. Changes nothing.
@@ -34,7 +38,7 @@ def doctor(target, apps, as_json):
     """
     if is_remote(target):
         return _on_hosts(target, apps, as_json)
-    host, found = core.Host(target, apps), []
+    host, found = Host(target, apps), []
     for finding in core.examine(host):
         found.append(finding)
         if not as_json:
@@ -47,10 +51,10 @@ def doctor(target, apps, as_json):
     return core.exit_code(found)
 
 
-def _on_hosts(target, apps, as_json: bool) -> int:
+def _on_hosts(target: Target, apps: Sequence[str], as_json: bool) -> int:
     hosts = []
 
-    def show(host, data) -> None:
+    def show(host: str, data: dict[str, Any]) -> None:
         hosts.append({"host": host, **data})
         if not as_json:
             for finding in data["findings"]:
@@ -68,11 +72,11 @@ def _on_hosts(target, apps, as_json: bool) -> int:
     return errors.worst([code, core.exit_code(found)])
 
 
-def _data(finding) -> dict:
+def _data(finding: Any) -> dict[str, Any]:
     return {name: getattr(finding, name) for name in FIELDS}
 
 
-def _show(finding: dict, host: str | None = None) -> None:
+def _show(finding: dict[str, Any], host: str | None = None) -> None:
     level = paint(finding["level"].ljust(4), COLOURS[finding["level"]], coloured())
     text = f"{finding['check']}: {finding['subject']}: {finding['symptom']}"
     if finding["cause"]:
@@ -80,7 +84,7 @@ def _show(finding: dict, host: str | None = None) -> None:
     print(f"{plain(host) + '  ' if host else ''}{level}  {plain(' '.join(text.split()))}", flush=True)
 
 
-def _count(found: list[dict]) -> None:
+def _count(found: list[dict[str, Any]]) -> None:
     counts = Counter(finding["level"] for finding in found)
     told = ", ".join(f"{counts[level]} {level}" for level in COLOURS if counts[level])
     print(f"celeryhost: {told}", file=sys.stderr)

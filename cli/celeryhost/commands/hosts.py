@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from typing import Any
 
 from .. import errors
 from ..hosts.remote import AT_ONCE, DATA, ENDED, FAILURE, SAID, fan_out
+from ..hosts.target import Target
 from ..plain import plain
 
 UPDATE = "provision it with this celeryhost"
 
 
+Show = Callable[[str, dict[str, Any]], object]  # is called with a host and what it says
+
+
 def each(
-    target, argv, show, root: bool | str = False, timeout: float | None = 60, at_once: int | None = AT_ONCE
+    target: Target,
+    argv: Sequence[str],
+    show: Show,
+    root: bool | str = False,
+    timeout: float | None = 60,
+    at_once: int | None = AT_ONCE,
 ) -> int:
     """Run `celeryhost ARGV` on the hosts of `target`, call `show(host, data)` for each JSON object that comes.
 
@@ -40,11 +51,11 @@ def each(
     return errors.worst(codes)
 
 
-def merged(target, argv, show, as_json: bool, version: int, timeout: float) -> int:
+def merged(target: Target, argv: Sequence[str], show: Show, as_json: bool, version: int, timeout: float) -> int:
     """`each` as root for one object of a host: `show(host, data)` as they come, or one JSON object of all hosts."""
     found = []
 
-    def keep(host, data) -> None:
+    def keep(host: str, data: dict[str, Any]) -> None:
         found.append({"host": host, **data})
 
     code = each(target, argv, keep if as_json else show, root=True, timeout=timeout)

@@ -20,7 +20,15 @@ from ..project import init as core
 @click.option("--name", help="Name of the app: of its programs, its user, its folders.")
 @click.option("-A", "--app", metavar="MODULE", help="The Celery app, as for celery -A.")
 @click.option("--settings", metavar="MODULE", help="DJANGO_SETTINGS_MODULE on the host.")
-def init(project, output, host, user, name, app, settings):
+def init(
+    project: str,
+    output: str | None,
+    host: str | None,
+    user: str | None,
+    name: str | None,
+    app: str | None,
+    settings: str | None,
+) -> int:
     """Write an inventory folder for the Django project in PROJECT (default: this folder).
 
     What can't be found in the project is asked for on a terminal, or taken by option. Nothing is overwritten.

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 import warnings
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from heapq import merge
+from typing import Any
 
 import click
 
 from .. import errors
 from ..hangup import end_with_reader
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..logs import reader as core
 from ..logs.times import moment
 from ..plain import plain
 from ..terminal import LEVELS, coloured, columns_of, pad, paint
 from . import complete
 from .hosts import each
+from .parameters import Parameter
 
 LINES = 10
 PREFIXES = ("cyan", "magenta", "blue", "green")
@@ -29,12 +34,16 @@ HIGHLIGHT = "\x1b[1;7m{}\x1b[0m"
 HARMFUL = re.compile(r"\x1b\[[\d;]*m|[^\t -~\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\U0010ffff]")
 
 
-class Regex(click.ParamType):
+# From and until when, how many lines, and what they match: as reader.read has it.
+Limits = tuple[float | None, float | None, int | None, "re.Pattern[str] | None"]
+
+
+class Regex(Parameter):
     """A regular expression of Python's."""
 
     name = "regex"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> re.Pattern[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what it may mean in a later Python
@@ -46,15 +55,16 @@ class Regex(click.ParamType):
 class Printer:
     """Writes lines to stdout: as JSON, or for people, with the program (and host) in front where there are several."""
 
-    def __init__(self, grep: re.Pattern | None, as_json: bool) -> None:
+    def __init__(self, grep: re.Pattern[str] | None, as_json: bool) -> None:
         self.grep = grep
         self.as_json = as_json
         self.colours = coloured() and not as_json
         self.programs: dict[str, str] = {}  # name: its colour
         self.hosts: dict[str, str] = {}
-        sys.stdout.reconfigure(errors="backslashreplace")  # what LANG=C cannot show
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # what LANG=C cannot show
 
-    def know(self, programs, hosts=()) -> None:
+    def know(self, programs: Iterable[str], hosts: Iterable[str] = ()) -> None:
         """Prepare for these names, so that all lines align."""
         for names, seen in ((programs, self.programs), (hosts, self.hosts)):
             for name in names:
@@ -95,10 +105,10 @@ class Printer:
         return text
 
 
-def _escaped(found: re.Match, keep_colours: bool = False) -> str:
+def _escaped(found: re.Match[str], keep_colours: bool = False) -> str:
     """What is printed for a control character, so that a log cannot drive the terminal: its escape."""
     if len(found[0]) > 1:
-        return found[0] if keep_colours else ""
+        return str(found[0]) if keep_colours else ""
     return found[0].encode("unicode_escape", "surrogatepass").decode()
 
 
@@ -120,7 +130,17 @@ def _escaped(found: re.Match, keep_colours: bool = False) -> str:
 @click.option("--err", is_flag=True, help="Only logs that hold stderr alone.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (docs/json.md).")
 @click.pass_obj
-def logs(target, programs, follow, lines, since, until, grep, err, as_json):
+def logs(
+    target: Target,
+    programs: Sequence[str],
+    follow: bool,
+    lines: int | None,
+    since: str | None,
+    until: str | None,
+    grep: re.Pattern[str] | None,
+    err: bool,
+    as_json: bool,
+) -> int:
     """Show the last lines of logs, merged by time, rotated and compressed files included.
 
     PROGRAM is a program, group:process, an app (all its programs), a quoted glob, `supervisord` or `redis`; without
@@ -131,7 +151,7 @@ def logs(target, programs, follow, lines, since, until, grep, err, as_json):
         raise errors.Failure("--until and --follow exclude each other", errors.USAGE, "leave one out")
     start = moment(since, "--since") if since else None
     end = moment(until, "--until") if until else None
-    if None not in (start, end) and start >= end:
+    if start is not None and end is not None and start >= end:
         raise errors.Failure(f"--since {since} is not before --until {until}", errors.USAGE, "exchange them")
     if lines is None and not (since or until):
         lines = LINES
@@ -150,7 +170,7 @@ def logs(target, programs, follow, lines, since, until, grep, err, as_json):
         raise
 
 
-def _here(target, programs, follow, limits, err, printer) -> int:
+def _here(target: Target, programs: Sequence[str], follow: bool, limits: Limits, err: bool, printer: Printer) -> int:
     end_with_reader()
     found, failures = core.find(programs, target.config, target.url, target.user, err)
     for failure in failures:
@@ -174,10 +194,10 @@ def _here(target, programs, follow, limits, err, printer) -> int:
     return errors.worst(failure.code for failure in failures if failure.code == errors.DENIED or not shown)
 
 
-def _on_hosts(target, argv, follow, printer) -> int:
+def _on_hosts(target: Target, argv: Sequence[str], follow: bool, printer: Printer) -> int:
     if follow:
 
-        def show(host, line) -> None:
+        def show(host: str, line: dict[str, Any]) -> None:
             printer.write(host, _line(line))
             sys.stdout.flush()
 
@@ -190,10 +210,10 @@ def _on_hosts(target, argv, follow, printer) -> int:
     return code
 
 
-def _line(data: dict) -> core.Line:
+def _line(data: dict[str, Any]) -> core.Line:
     return core.Line(*(data[key] for key in core.Line._fields))
 
 
-def _remark(what) -> None:
+def _remark(what: object) -> None:
     sys.stdout.flush()
     print(f"celeryhost: {plain(what)}", file=sys.stderr)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from ..errors import FAILED, OK, UNREACHABLE, Failure, worst
-from ..hosts.inventory import targets
+from ..hosts.inventory import Host, targets
 from ..hosts.remote import attended, is_remote, plain_ssh
+from ..hosts.target import Target
 from ..plain import plain
 from ..project import manage as core
 from .complete import apps
@@ -19,7 +22,7 @@ from .hosts import each
 VERSION = 1  # of the JSON, docs/json.md
 
 
-def _shared(command):
+def _shared(command: Callable[..., int]) -> click.Command:
     for option in reversed(
         (
             click.argument("app", shell_complete=apps),
@@ -35,7 +38,7 @@ def _shared(command):
 
 
 @_shared
-def manage(target, app, words, as_json):
+def manage(target: Target, app: str, words: Sequence[str], as_json: bool) -> int:
     """Run manage.py of APP: shell, createsuperuser, showmigrations, ...
 
     As the app's user, with the environment, virtual environment and folder of its programs; on the hosts of -i and -H,
@@ -45,7 +48,7 @@ def manage(target, app, words, as_json):
 
 
 @_shared
-def celery(target, app, words, as_json):
+def celery(target: Target, app: str, words: Sequence[str], as_json: bool) -> int:
     """Run Celery's own command line for APP: inspect active, purge, control cancel_consumer QUEUE, ...
 
     As the app's user, with the environment, virtual environment and folder of its programs, its app and broker; on the
@@ -54,7 +57,7 @@ def celery(target, app, words, as_json):
     return _run("celery", target, app, words, as_json)
 
 
-def _run(kind: str, target, app: str, words, as_json: bool) -> int:
+def _run(kind: str, target: Target, app: str, words: Sequence[str], as_json: bool) -> int:
     words = words[1:] if words[:1] == ("--",) else words
     argv = [kind, app, "--", *words]
     if is_remote(target):
@@ -69,7 +72,7 @@ def _run(kind: str, target, app: str, words, as_json: bool) -> int:
     return OK  # the last line has the code
 
 
-def _on(host, target, argv: list[str]) -> int:
+def _on(host: Host, target: Target, argv: list[str]) -> int:
     """On one host: with this terminal where there is one, else with input and output as they are."""
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     words = attended(host, target, argv, terminal)
@@ -79,11 +82,11 @@ def _on(host, target, argv: list[str]) -> int:
     return core.exit_code(code)
 
 
-def _on_each(target, argv: list[str], as_json: bool) -> int:
+def _on_each(target: Target, argv: list[str], as_json: bool) -> int:
     """On several hosts at once, without input: each line with its host."""
     codes = []
 
-    def show(host, data) -> None:
+    def show(host: str, data: dict[str, Any]) -> None:
         if as_json:
             print(json.dumps({"host": host, **data}), flush=True)
         for name, stream in (("stdout", sys.stdout), ("stderr", sys.stderr)):

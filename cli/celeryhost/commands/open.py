@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 import click
 
 from ..errors import FAILED, OK, UNREACHABLE, USAGE, Failure
 from ..hosts import pages
-from ..hosts.inventory import targets
+from ..hosts.inventory import Host, targets
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from .hosts import each
 
@@ -26,7 +28,9 @@ VERSION = 1  # of the JSON, docs/json.md
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of this machine for the tunnel.")
 @click.option("--json", "as_json", is_flag=True, help="Say where the page is, as one JSON object, and open nothing.")
 @click.pass_obj
-def open_(target, flower, app, credentials, no_browser, port, as_json):
+def open_(
+    target: Target, flower: bool, app: str | None, credentials: bool, no_browser: bool, port: int | None, as_json: bool
+) -> int:
     """Open the Supervisor page of this machine, or of a host (-H) through an ssh tunnel that Ctrl-C closes."""
     if not is_remote(target):
         if port:
@@ -44,10 +48,19 @@ def open_(target, flower, app, credentials, no_browser, port, as_json):
     return _remote(target, hosts[0], flower, app, credentials, no_browser, port, as_json)
 
 
-def _remote(target, host, flower, app, credentials, no_browser, port, as_json) -> int:
+def _remote(
+    target: Target,
+    host: Host,
+    flower: bool,
+    app: str | None,
+    credentials: bool,
+    no_browser: bool,
+    port: int | None,
+    as_json: bool,
+) -> int:
     given = {"--flower": flower, "--credentials": credentials}
     argv = ["open", *(flag for flag, wanted in given.items() if wanted), *([f"--app={app}"] if app else [])]
-    found: list[dict] = []
+    found: list[dict[str, Any]] = []
     # Flower's port stands in a file of conf.d, which only root may read.
     code = each(target, argv, lambda _, data: found.append(data), root=flower)
     if not found:
@@ -55,7 +68,8 @@ def _remote(target, host, flower, app, credentials, no_browser, port, as_json) -
     if as_json:
         print(json.dumps({"host": host.name, **found[0]}))
         return OK
-    page = pages.Page(*map(found[0].get, pages.Page._fields))
+    known: dict[str, Any] = {field: found[0].get(field) for field in pages.Page._fields}
+    page = pages.Page(**known)
     if host.variables.get("ansible_connection") == "local":
         return _show(found[0]["url"], page, credentials, no_browser)
     port = pages.free_port(port, page.port)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from ..controller import provision as core
 from ..errors import USAGE, Failure
+from ..hosts.target import Target
 
 
-def _shared(command):
+def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that both commands have; Ansible's names where Ansible has them."""
     for option in reversed(
         (
@@ -30,7 +33,7 @@ def _shared(command):
 
 @click.command()
 @_shared
-def provision(target, **options):
+def provision(target: Target, **options: Any) -> int:
     """Set up this machine, or the hosts of an inventory: Redis, Supervisor, project, worker and beat.
 
     Ends with a task's result, a table of what runs and what to do next. Calling it again changes only what differs.
@@ -42,7 +45,7 @@ def provision(target, **options):
 @_shared
 @click.option("--data", is_flag=True, help="Take away data and code too: Redis's, the logs, the project.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-def unprovision(target, data, yes, **options):
+def unprovision(target: Target, data: bool, yes: bool, **options: Any) -> int:
     """Take away what `provision` put there; data and code stay unless told."""
     if not (yes or sys.stdin.isatty()):
         raise Failure("there is no terminal to ask whether to remove", USAGE, "add --yes")
@@ -50,7 +53,7 @@ def unprovision(target, data, yes, **options):
     return _play("unprovision", target, options, [*extra, *(["-e", "unprovision_data=true"] if data else [])])
 
 
-def _play(playbook: str, target, options, extra=()) -> int:
+def _play(playbook: str, target: Target, options: dict[str, Any], extra: Sequence[str] = ()) -> int:
     arguments = [f"--{name}" for name in ("check", "diff") if options[name]]
     arguments += ["-" + "v" * options["verbose"]] if options["verbose"] else []
     for variable in options["extra_vars"]:

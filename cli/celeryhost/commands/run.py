@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import click
 
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..plain import plain, plain_lines
 from ..project import tasks
 from .hosts import merged
+from .parameters import Parameter
 
 VERSION = 1  # of the JSON, docs/json.md
 
 
-class JSONObject(click.ParamType):
+class JSONObject(Parameter):
     """Keyword arguments."""
 
     name = "json"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         try:
             found = json.loads(value)
         except ValueError as error:
@@ -39,7 +42,16 @@ class JSONObject(click.ParamType):
 @click.option("--starting", is_flag=True, help="A worker is about to start: give it all of that time to answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 @click.pass_obj
-def run(target, task, args, kwargs, app, timeout, starting, as_json):
+def run(
+    target: Target,
+    task: str | None,
+    args: tuple[str, ...],
+    kwargs: dict[str, Any],
+    app: str | None,
+    timeout: float,
+    starting: bool,
+    as_json: bool,
+) -> int:
     """Send a task to the workers by its name, wait, and print its result: proof that all of it works.
 
     An argument is JSON where it is JSON (1, true, '[1, 2]'), else a string. Without TASK, a task that every worker has
@@ -58,7 +70,7 @@ def run(target, task, args, kwargs, app, timeout, starting, as_json):
     return 0
 
 
-def _show(data: dict, host: str | None = None) -> None:
+def _show(data: dict[str, Any], host: str | None = None) -> None:
     result = data["result"] if isinstance(data["result"], str) else json.dumps(data["result"], ensure_ascii=False)
     print(plain_lines(f"{host}: {result}" if host else result))
     sys.stdout.flush()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from unicodedata import east_asian_width
 
 import click
 
 from ..errors import OK
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..plain import plain, plain_lines
 from ..project import tasks
 from ..schedule import schedules
 from ..schedule.words import LANGUAGES
 from ..terminal import coloured, cut, paint, width
 from .hosts import merged
+from .parameters import Parameter
 
 VERSION = 1  # of the JSON, docs/json.md
 YEARS = range(1970, 3000)  # that anything can be scheduled in
@@ -44,7 +48,7 @@ SAID = {
 class Schedule(click.Group):
     """`schedule explain …` and `schedule run …`; whatever else follows is for the list. `-- run` is an app `run`."""
 
-    def parse_args(self, ctx, args):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flags = [arg for arg in args[:1] if arg == "--json"]  # remote.fan_out puts it first
         rest = args[len(flags) :]
         if rest[:1] not in (["-h"], ["--help"]):
@@ -52,12 +56,12 @@ class Schedule(click.Group):
         return super().parse_args(ctx, args)
 
 
-class Moment(click.ParamType):
+class Moment(Parameter):
     """A date or a moment, ISO 8601."""
 
     name = "time"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             found = datetime.fromisoformat(value)
         except ValueError:
@@ -74,7 +78,7 @@ LANGUAGE = click.option("--lang", type=click.Choice(LANGUAGES), default="en", sh
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 
 
-def _count(default: int):
+def _count(default: int) -> Callable[[Any], Any]:
     return click.option(
         "--next", "count", type=click.IntRange(0, 1000), default=default, show_default=True, help="How many next runs."
     )
@@ -96,7 +100,7 @@ def schedule() -> None:
 @LANGUAGE
 @JSON
 @click.pass_obj
-def show(target, app, count, at, lang, as_json):
+def show(target: Target, app: str | None, count: int, at: str | None, lang: str, as_json: bool) -> int:
     """Show the schedule of every beat, or of one app."""
     if is_remote(target):
         words = ["schedule", f"--next={count}", *([f"--at={at}"] if at else []), "--", *([app] if app else [])]
@@ -117,7 +121,9 @@ def show(target, app, count, at, lang, as_json):
 @LANGUAGE
 @JSON
 @click.pass_obj
-def explain(target, expression, count, at, zone, lang, as_json):
+def explain(
+    target: Target, expression: Sequence[str], count: int, at: str | None, zone: str, lang: str, as_json: bool
+) -> int:
     """Explain an EXPRESSION: 'crontab(hour=7, minute=30)', five cron fields, seconds, 'solar(…)', 'schedule(…)'."""
     if is_remote(target):
         words = ["schedule", "explain", f"--next={count}", *([f"--at={at}"] if at else []), f"--zone={zone}"]
@@ -137,7 +143,7 @@ def explain(target, expression, count, at, zone, lang, as_json):
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=30, show_default=True, help="Seconds to wait.")
 @JSON
 @click.pass_obj
-def run(target, name, app, dry_run, timeout, as_json):
+def run(target: Target, name: str, app: str | None, dry_run: bool, timeout: float, as_json: bool) -> int:
     """Send the task of entry NAME now, wait, and print its result. Beat's own next run stays as it is."""
     if is_remote(target):
         words = ["schedule", "run", f"--timeout={timeout}", *([f"--app={app}"] if app else [])]
@@ -153,11 +159,17 @@ def run(target, name, app, dry_run, timeout, as_json):
     return OK
 
 
-def _on_hosts(target, words, as_json: bool, show, timeout: float = 2 * schedules.READ_SECONDS) -> int:
+def _on_hosts(
+    target: Target,
+    words: Sequence[str],
+    as_json: bool,
+    show: Callable[[dict[str, Any], str], object],
+    timeout: float = 2 * schedules.READ_SECONDS,
+) -> int:
     return merged(target, words, lambda host, data: show(data, host), as_json, VERSION, timeout)
 
 
-def _show(apps: list[dict], lang: str, host: str | None = None) -> None:
+def _show(apps: list[dict[str, Any]], lang: str, host: str | None = None) -> None:
     for number, app in enumerate(apps):
         if number:
             print()
@@ -170,7 +182,7 @@ def _show(apps: list[dict], lang: str, host: str | None = None) -> None:
             print(f"celeryhost: {plain(app['remark'])}", file=sys.stderr)
 
 
-def _lines(app: dict, lang: str) -> list[str]:
+def _lines(app: dict[str, Any], lang: str) -> list[str]:
     """A table where it fits, else each entry on lines of its own."""
     entries, columns, colours = app["entries"], width(), coloured()
     if not entries:
@@ -194,7 +206,7 @@ def _lines(app: dict, lang: str) -> list[str]:
     return lines
 
 
-def _cells(entry: dict, zone: str, lang: str) -> tuple[str, ...]:
+def _cells(entry: dict[str, Any], zone: str, lang: str) -> tuple[str, ...]:
     after = f" {entry['zone']}" if entry["zone"] != zone else ""
     following = ", ".join(_moment(moment) for moment in entry["next"])
     last = entry["last_run_at"]
@@ -209,20 +221,20 @@ def _cells(entry: dict, zone: str, lang: str) -> tuple[str, ...]:
     return tuple(map(plain, cells))
 
 
-def _call(entry: dict) -> str:
+def _call(entry: dict[str, Any]) -> str:
     words = [json.dumps(value, ensure_ascii=False) for value in entry["args"]]
     words += [f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in entry["kwargs"].items()]
     options = ", ".join(f"{name}={value}" for name, value in entry["options"].items() if name != "headers")
     return f"{entry['task']}({', '.join(words)}){f' [{options}]' if options else ''}"
 
 
-def _moment(moment: list) -> str:
+def _moment(moment: list[Any]) -> str:
     """`2030-01-31 09:00`, in the zone where it happens; with seconds where there are some."""
     text = datetime.fromisoformat(moment[1]).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
     return text.removesuffix(":00")
 
 
-def _missed(missed: dict, lang: str) -> str:
+def _missed(missed: dict[str, Any], lang: str) -> str:
     count = f"{missed['count']}{'+' if missed['more'] else ''}"
     text = SAID[lang]["late" if missed["late"] else "missed"]
     return text.format(count=count, first=_moment(missed["first"]), last=_moment(missed["last"]))
@@ -233,11 +245,11 @@ def _columns(text: str) -> int:
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def _padded(cells, sizes) -> str:
+def _padded(cells: Sequence[str], sizes: Sequence[int]) -> str:
     return "  ".join(cell + " " * (size - _columns(cell)) for cell, size in zip(cells, sizes, strict=True)).rstrip()
 
 
-def _say(found: dict, lang: str, host: str | None = None) -> None:
+def _say(found: dict[str, Any], lang: str, host: str | None = None) -> None:
     print(plain(f"{host}: {found['words'][lang]}" if host else found["words"][lang]))
     for moment in found["next"]:
         print(f"    {datetime.fromisoformat(moment[1]).isoformat(sep=' ', timespec='seconds')}")
@@ -246,7 +258,7 @@ def _say(found: dict, lang: str, host: str | None = None) -> None:
     sys.stdout.flush()
 
 
-def _result(data: dict, host: str | None = None) -> None:
+def _result(data: dict[str, Any], host: str | None = None) -> None:
     """What a task gave, or, with `--dry-run`, what would be sent."""
     if "id" not in data:
         headers = data["options"].get("headers")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 from ..hosts.remote import is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from ..supervisor import locate
 from ..supervisor.rpc import Supervisor
@@ -15,17 +18,18 @@ from ..supervisor.status import Row, look
 from ..supervisor.table import lines
 from . import complete, status_view
 from .hosts import each
+from .parameters import Parameter
 
 KEYS = ("name", "state", "pid", "uptime", "cpu", "memory", "restarts")
 CLEAR = "\033[H\033[J"
 
 
-class Seconds(click.ParamType):
+class Seconds(Parameter):
     """How long to wait between two looks."""
 
     name = "seconds"
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
             seconds = float(value)
         except ValueError:
@@ -41,7 +45,7 @@ class Seconds(click.ParamType):
 @click.option("--watch", type=Seconds(), is_flag=False, flag_value=2.0, help="Again and again, every SECONDS (2).")
 @click.option("--sort", type=click.Choice(KEYS), help="Numbers largest first.")
 @click.pass_obj
-def status(target, programs, as_json, watch, sort):
+def status(target: Target, programs: Sequence[str], as_json: bool, watch: float | None, sort: str | None) -> int:
     """Show what runs: state, pid, uptime, CPU, memory, restarts, and for what failed the last line of its log.
 
     PROGRAM is a program, group:process, an app (all its programs) or a quoted glob; without any, all are shown. Exits
@@ -52,7 +56,7 @@ def status(target, programs, as_json, watch, sort):
     supervisor = Supervisor(locate.find(target.config, target.url, target.user))
     before = None
 
-    def here():
+    def here() -> int:
         nonlocal before
         before = look(supervisor, programs, before)
         return status_view.write(before, as_json, sort)
@@ -60,7 +64,7 @@ def status(target, programs, as_json, watch, sort):
     return _again(here, watch, as_json)
 
 
-def _again(show, seconds: float | None, as_json: bool) -> int:
+def _again(show: Callable[[], int], seconds: float | None, as_json: bool) -> int:
     """`show()` once, or every so many seconds until Ctrl-C, on a terminal in place of what was there."""
     while True:
         if seconds and not as_json and sys.stdout.isatty():
@@ -72,8 +76,8 @@ def _again(show, seconds: float | None, as_json: bool) -> int:
         time.sleep(seconds)
 
 
-def _on_hosts(target, programs, as_json: bool, sort: str | None) -> int:
-    found: dict[str, dict] = {}
+def _on_hosts(target: Target, programs: Sequence[str], as_json: bool, sort: str | None) -> int:
+    found: dict[str, dict[str, Any]] = {}
     code = each(target, ["status", "--", *programs], found.__setitem__)
     if as_json:
         import json

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from ..errors import FAILED, OK, USAGE, Failure
 from ..hangup import end_with_reader
 from ..hosts.remote import MAYBE, is_remote
+from ..hosts.target import Target
 from ..plain import plain
 from ..top.feed import Feed
 from ..top.samples import samples
@@ -26,7 +29,7 @@ TEXTUAL = "install it: pip install 'celeryhost[top]', on Debian 13 apt-get insta
 @click.option("--interval", type=Seconds(), default=2.0, metavar="SECONDS", help="Between two looks at a host (2).")
 @click.option("--json", "as_json", is_flag=True, help="No view: a JSON object for each look (docs/json.md).")
 @click.pass_obj
-def top(target, programs, interval, as_json):
+def top(target: Target, programs: Sequence[str], interval: float, as_json: bool) -> int:
     """Watch programs, queues, tasks, beat and logs, on this machine or many, and start, stop and restart programs.
 
     PROGRAM is a program, group:process, an app (all its programs) or a quoted glob; without any, all are shown. Needs
@@ -43,11 +46,11 @@ def top(target, programs, interval, as_json):
     return OK
 
 
-def _print(sample: dict) -> None:
+def _print(sample: dict[str, Any]) -> None:
     print(json.dumps(sample, separators=(",", ":")), flush=True)
 
 
-def _view(target, programs, interval: float) -> int:
+def _view(target: Target, programs: Sequence[str], interval: float) -> int:
     try:
         from ..top.draw import LEAST
         from ..top.screen import Top

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from shlex import join, split
 from time import monotonic
 from typing import IO, Any, NamedTuple
@@ -57,7 +57,7 @@ def fan_out(
     at_once: int | None = AT_ONCE,
     hosts: list[Host] | None = None,
     stop: int | None = None,
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """Run `celeryhost ARGV --json` on each host that the target means, and yield Answers as they arrive.
 
     `root`: the command needs root's rights there, or, MAYBE, does more with them. `timeout`: seconds for each host,
@@ -287,7 +287,7 @@ class _Call:
 
 def _converse(
     hosts: list[Host], argv: list[str], root: bool | str, timeout: float | None, at_once: int, stop: int | None
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     from selectors import EVENT_READ, DefaultSelector
 
     waiting = deque(hosts)
