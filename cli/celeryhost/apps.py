@@ -10,8 +10,9 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Container
+from collections.abc import Callable, Collection, Container
 from itertools import combinations, count
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from .celery import redis_places
@@ -19,7 +20,7 @@ from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
 from .paths import ETC, LIB, LOGS, PYTHON, noted
 
-WORKER = {
+WORKER: dict[str, Any] = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
     "concurrency": 2,  # never the processor count: eight children fill a board's memory
     "queues": [],  # none: Celery's default queue
@@ -33,14 +34,14 @@ WORKER = {
     "settings": {},
     "arguments": [],  # added to the command line as they are
 }
-BEAT = {
+BEAT: dict[str, Any] = {
     "scheduler": None,  # None: the project's beat_scheduler, or Celery's own; django: django-celery-beat's
     "loglevel": "INFO",
     "embedded": False,  # the first worker's -B
     "environment": {},
     "arguments": [],
 }
-FLOWER = {
+FLOWER: dict[str, Any] = {
     "port": None,  # None: 5555, or the next that no other app's Flower has
     "max_tasks": 1000,  # the latest, about 7 KB each
     "max_workers": 100,
@@ -48,7 +49,7 @@ FLOWER = {
     "environment": {},
     "arguments": [],  # added to the command line as they are
 }
-PROGRAM = {
+PROGRAM: dict[str, Any] = {
     "name": None,
     "command": None,  # a first word without a slash is looked up in the virtualenv
     "directory": None,
@@ -57,13 +58,13 @@ PROGRAM = {
     "stopsignal": "TERM",
     "stopwaitsecs": 30,
 }
-VERIFY = {
+VERIFY: dict[str, Any] = {
     "task": None,  # None: one that every worker has
     "args": [],
     "kwargs": {},
     "timeout": 60,  # seconds
 }
-APP = {
+APP: dict[str, Any] = {
     "name": None,
     "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
     "version": "HEAD",  # of a git source: branch, tag or commit
@@ -138,14 +139,14 @@ _QUERY = re.compile(r"[\w.=&%+,:-]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")  # the last three end lines too, for Jinja and YAML
 
 
-def describe_all(apps, workers: bool = True, beat: bool = True, flower: bool = True) -> list[dict]:
+def describe_all(apps: Any, workers: bool = True, beat: bool = True, flower: bool = True) -> list[App]:
     """`describe` for each of a list; what a host does not run (`workers`, `beat`, `flower`) is left out.
 
     Raises Failure also for two apps that would share a name, a program, a directory, a log folder or Flower's port.
     """
     if not isinstance(apps, (list, tuple)):
         raise _wrong("celery_apps", apps, "a list", "write one `- name: …` for each app")
-    described = []
+    described: list[App] = []
     for app in apps:
         described.append(describe(app, [other["flower"]["port"] for other in described if other["flower"]]))
     _unique([app["checkout"] for app in described], "directory of two apps")
@@ -164,7 +165,10 @@ def describe_all(apps, workers: bool = True, beat: bool = True, flower: bool = T
     return described
 
 
-def describe(app: dict, taken: Container[int] = ()) -> dict:
+App = dict[str, Any]  # a description, checked and completed
+
+
+def describe(app: dict[str, Any], taken: Container[int] = ()) -> dict[str, Any]:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
     In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
@@ -237,9 +241,9 @@ def describe(app: dict, taken: Container[int] = ()) -> dict:
     return app
 
 
-def beat_problems(apps_by_host: dict) -> list[str]:
+def beat_problems(apps_by_host: dict[str, Any]) -> list[str]:
     """One line for each app whose beat several hosts of one broker would run: each of them would send every task."""
-    hosts = {}
+    hosts: dict[str, list[str]] = {}
     for host, apps in apps_by_host.items():
         for app in describe_all(apps):
             if app["beat"]:
@@ -252,9 +256,9 @@ def beat_problems(apps_by_host: dict) -> list[str]:
     ]
 
 
-def database_problems(apps_by_host: dict) -> list[str]:
+def database_problems(apps_by_host: dict[str, Any]) -> list[str]:
     """One line for each app that several hosts would each give a database of its own."""
-    hosts = {}
+    hosts: dict[str, list[str]] = {}
     for host, apps in apps_by_host.items():
         for app in describe_all(apps):
             if app["database"]:
@@ -267,7 +271,7 @@ def database_problems(apps_by_host: dict) -> list[str]:
     ]
 
 
-def flower_problems(apps: list[dict], listening: dict[str, str], host: str) -> list[str]:
+def flower_problems(apps: list[dict[str, Any]], listening: dict[str, str], host: str) -> list[str]:
     """One line for each Flower whose port something else has on `host`.
 
     `listening` has the process behind each port, as module machine_facts has found it.
@@ -276,7 +280,7 @@ def flower_problems(apps: list[dict], listening: dict[str, str], host: str) -> l
     for app in apps:
         port = app["flower"]["port"] if app["flower"] else None
         other = listening.get(str(port), "celery")
-        if not re.match(r"celery|\?", other):
+        if port and not re.match(r"celery|\?", other):
             problems.append(
                 f"port of flower of app {app['name']} is {port}, which is taken on {host} by {other}; "
                 f"choose another, such as flower: {{port: {port + 1}}}"
@@ -285,8 +289,8 @@ def flower_problems(apps: list[dict], listening: dict[str, str], host: str) -> l
 
 
 def environment(
-    app: dict,
-    part: dict,
+    app: dict[str, Any],
+    part: dict[str, Any],
     broker_url: str | None = None,
     release: str | None = None,
     redis_url: str | None = None,
@@ -321,7 +325,7 @@ def environment(
     return whole
 
 
-def with_databases(apps: list[dict], access: dict) -> list[dict]:
+def with_databases(apps: list[dict[str, Any]], access: dict[str, Any]) -> list[dict[str, Any]]:
     """`apps` with what their programs find of their database in the environment, which `environment` may override.
 
     `access` has, by app, the port and the password that role postgresql has found or made; what is not there yet is
@@ -344,7 +348,7 @@ def with_databases(apps: list[dict], access: dict) -> list[dict]:
     return apps
 
 
-def _filled(environment: dict, parts: dict, of: str) -> dict:
+def _filled(environment: dict[str, Any], parts: dict[str, Any], of: str) -> dict[str, Any]:
     if not parts and (says := next((name for name, value in environment.items() if _ACCESS.search(value)), None)):
         raise Failure(
             f"{says} in environment {of} says {{{{ postgresql.… }}}}, and the app has no such database",
@@ -367,12 +371,13 @@ def _provided(variables: dict[str, str], redis_url: str | None, where: str) -> d
             fix = "name a host in group redis, or write the URL of another"
             raise Failure(f"{name} in {where} says redis_url, and celeryhost provides no Redis here", USAGE, fix)
     return {
-        name: _PROVIDED.sub(lambda found: _at(redis_url, f"/{found[1]}"), value) for name, value in variables.items()
+        name: _PROVIDED.sub(lambda found: _at(redis_url or "", f"/{found[1]}"), value)
+        for name, value in variables.items()
     }
 
 
 def watchdog(
-    apps: list[dict], broker_url: str, command: str = "", webhook: str = "", redis_url: str | None = None
+    apps: list[dict[str, Any]], broker_url: str, command: str = "", webhook: str = "", redis_url: str | None = None
 ) -> str:
     """What the watchdog of a host is given in its environment (watchdog/listener.py): JSON.
 
@@ -401,7 +406,7 @@ def watchdog(
     return settings.replace("'", "\\u0027")  # a Supervisor file cannot hold both kinds of quotes
 
 
-def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
+def code_places(apps: list[dict[str, Any]], groups: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Folders of code and data, with owner, group (`groups`, by app) and mode, as module owned_paths takes them.
 
     The project may write beside its code (an SQLite database, uploads), and nobody else may read its settings.py. Code
@@ -416,7 +421,7 @@ def code_places(apps: list[dict], groups: dict) -> dict[str, dict]:
     return folders
 
 
-def log_places(apps: list[dict]) -> dict[str, dict]:
+def log_places(apps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Folders and files of the logs, for module owned_paths.
 
     Celery writes its own as the app's user. What supervisord captures it opens as root, so that nobody else may write
@@ -437,7 +442,9 @@ def log_places(apps: list[dict]) -> dict[str, dict]:
     return {"folders": folders, "files": files, "taken": taken}
 
 
-def environment_files(apps: list[dict], groups: dict, broker_url: str, redis_url: str | None = None) -> dict[str, dict]:
+def environment_files(
+    apps: list[dict[str, Any]], groups: dict[str, Any], broker_url: str, redis_url: str | None = None
+) -> dict[str, dict[str, Any]]:
     """The file with the environment of each app (paths.noted), for module install_files: `files` and `secrets`."""
     files, secrets = {}, {}
     for app in apps:
@@ -447,7 +454,9 @@ def environment_files(apps: list[dict], groups: dict, broker_url: str, redis_url
     return {"files": files, "secrets": secrets}
 
 
-def merged(apps: list[dict], results: list[dict], redis_url: str | None = None, here: bool = True) -> list[dict]:
+def merged(
+    apps: list[dict[str, Any]], results: list[dict[str, Any]], redis_url: str | None = None, here: bool = True
+) -> list[dict[str, Any]]:
     """`apps` with what follows from each project's own settings and Celery, without defaults that its Celery lacks.
 
     Celery replaces the project's broker_transport_options by those behind `--`, and without a key of theirs,
@@ -469,12 +478,12 @@ def merged(apps: list[dict], results: list[dict], redis_url: str | None = None, 
     return apps
 
 
-def results_given(app: dict) -> bool:
+def results_given(app: dict[str, Any]) -> bool:
     """Whether the description says where results go."""
     return bool(app["results"]) or "CELERY_RESULT_BACKEND" in app["environment"]
 
 
-def remarks(apps: list[dict], results: list[dict], redis_url: str | None, here: bool) -> list[str]:
+def remarks(apps: list[dict[str, Any]], results: list[dict[str, Any]], redis_url: str | None, here: bool) -> list[str]:
     """What uses the Redis of celeryhost without its password, a line each, from what module celery_app returned."""
     return [
         line
@@ -485,7 +494,7 @@ def remarks(apps: list[dict], results: list[dict], redis_url: str | None, here: 
     ]
 
 
-def redis_problems(apps: list[dict], provided: bool) -> list[str]:
+def redis_problems(apps: list[dict[str, Any]], provided: bool) -> list[str]:
     """A line for each app whose results or variables are to be on a Redis that celeryhost does not provide."""
     fix = "name a host in group redis, or write the URL of another under `environment`"
     return [
@@ -499,12 +508,12 @@ def redis_problems(apps: list[dict], provided: bool) -> list[str]:
     ]
 
 
-def provided_in(part: dict) -> list[str]:
+def provided_in(part: dict[str, Any]) -> list[str]:
     """The variables of an app or program that say redis_url."""
     return [name for name, value in part["environment"].items() if _PROVIDED.search(value)]
 
 
-def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
+def releases(apps: list[dict[str, Any]], *results: list[dict[str, Any]]) -> dict[str, str]:
     """By app, what changes with its code and its virtual environment: the `revision` that each task returned for it."""
     return {
         str(app["name"]): "-".join(str(done["revision"])[:12] for done in of_app if done.get("revision"))
@@ -512,7 +521,7 @@ def releases(apps: list[dict], *results: list[dict]) -> dict[str, str]:
     }
 
 
-def proof(apps: list[dict], tasks: dict[str, dict], fired: dict[str, str]) -> list[str]:
+def proof(apps: list[dict[str, Any]], tasks: dict[str, dict[str, Any]], fired: dict[str, str]) -> list[str]:
     """Lines that say what the last checks of each app have shown, from the results of role celery's tasks."""
     lines = []
     for app in apps:
@@ -559,7 +568,7 @@ def shell_environment(variables: dict[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
-def celery_settings(settings: dict) -> list[str]:
+def celery_settings(settings: dict[str, Any]) -> list[str]:
     """Celery settings as `celery … --` takes them: `task.acks_late=(json)true`.
 
     The type is always given: without it Celery looks the setting up and ends with a KeyError when it is not one of its
@@ -595,7 +604,7 @@ FILTERS = {
 }
 
 
-def _worker(app: dict, given: dict, of: str) -> dict:
+def _worker(app: dict[str, Any], given: dict[str, Any], of: str) -> dict[str, Any]:
     worker = _complete(given, WORKER, of)
     if worker["name"] is not None:
         worker["name"] = _text(worker["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
@@ -619,7 +628,7 @@ def _worker(app: dict, given: dict, of: str) -> dict:
     return worker | _placed(app, short)
 
 
-def _beat(app: dict, of: str) -> dict | None:
+def _beat(app: dict[str, Any], of: str) -> dict[str, Any] | None:
     if app["beat"] is False:
         return None
     beat = _complete({} if app["beat"] is True else app["beat"], BEAT, f"of beat {of}")
@@ -642,17 +651,18 @@ def _beat(app: dict, of: str) -> dict | None:
     return beat | _placed(app, "beat")
 
 
-def _results(app: dict, where: str) -> str | None:
+def _results(app: dict[str, Any], where: str) -> str | None:
     if app["results"] not in (None, DJANGO, REDIS):
         fix = "write one of them, or another backend as CELERY_RESULT_BACKEND under `environment`"
         raise _wrong(where, app["results"], "django or redis", fix)
     if app["results"] and "CELERY_RESULT_BACKEND" in app["environment"]:
         what = "possible beside CELERY_RESULT_BACKEND under `environment`"
         raise _wrong(where, app["results"], what, "keep one of the two")
-    return app["results"]
+    results: str | None = app["results"]
+    return results
 
 
-def _database(app: dict, of: str) -> str | None:
+def _database(app: dict[str, Any], of: str) -> str | None:
     if app["database"] not in (None, POSTGRESQL):
         raise _wrong(
             f"database {of}", app["database"], POSTGRESQL, "write database: postgresql, or another's DATABASE_URL"
@@ -663,10 +673,11 @@ def _database(app: dict, of: str) -> str | None:
         )
     if app["database"] and (app["name"] in TAKEN or app["name"].startswith("pg_")):
         raise _wrong(f"name {of}", app["name"], "free in PostgreSQL for a database", "rename the app")
-    return app["database"]
+    database: str | None = app["database"]
+    return database
 
 
-def _extensions(app: dict, of: str) -> dict[str, str]:
+def _extensions(app: dict[str, Any], of: str) -> dict[str, str]:
     found = {}
     if app["beat"] and str(app["beat"]["scheduler"]).startswith("django_celery_beat."):
         found["django_celery_beat"] = f"scheduler of beat {of}"
@@ -675,7 +686,7 @@ def _extensions(app: dict, of: str) -> dict[str, str]:
     return found
 
 
-def _flower(app: dict, of: str, taken: Container[int]) -> dict | None:
+def _flower(app: dict[str, Any], of: str, taken: Container[int]) -> dict[str, Any] | None:
     if app["flower"] is False:
         return None
     of = f"of flower {of}"
@@ -691,7 +702,7 @@ def _flower(app: dict, of: str, taken: Container[int]) -> dict | None:
     return flower | _placed(app, "flower")
 
 
-def _program(app: dict, given: dict, of: str) -> dict:
+def _program(app: dict[str, Any], given: dict[str, Any], of: str) -> dict[str, Any]:
     program = _complete(given, PROGRAM, of)
     name = program["name"] = _text(program["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
     if name == "beat" or name == "worker" or name.startswith("worker-"):
@@ -716,7 +727,7 @@ def _program(app: dict, given: dict, of: str) -> dict:
     return program | _placed(app, name)
 
 
-def _verify(given, where: str) -> dict | None:
+def _verify(given: Any, where: str) -> dict[str, Any] | None:
     if given is False:
         return None
     if isinstance(given, str):
@@ -728,18 +739,18 @@ def _verify(given, where: str) -> dict | None:
     return verify
 
 
-def _placed(app: dict, short: str) -> dict[str, str]:
+def _placed(app: dict[str, Any], short: str) -> dict[str, str]:
     files = {key: f"{app[folder]}/{short}.log" for key, folder in (("log", "logs"), ("captured", "captured"))}
     return {"program": f"{app['name']}-{short}", **files}
 
 
-def _programs(app: dict) -> list[dict]:
+def _programs(app: dict[str, Any]) -> list[dict[str, Any]]:
     beat = [app["beat"]] if app["beat"] and not app["beat"]["embedded"] else []
     flower = [app["flower"]] if app["flower"] else []
     return [*app["workers"], *beat, *flower, *app["programs"]]
 
 
-def _apart(apps: list[dict]) -> None:
+def _apart(apps: list[dict[str, Any]]) -> None:
     """Refuse two apps that read one queue: a worker drops the tasks that it does not know."""
     for one, other in combinations((app for app in apps if "CELERY_BROKER_URL" not in app["environment"]), 2):
         queues = [
@@ -754,7 +765,7 @@ def _apart(apps: list[dict]) -> None:
             )
 
 
-def _each(reader, app: dict, key: str) -> list[dict]:
+def _each(reader: Callable[[App, Any, str], App], app: dict[str, Any], key: str) -> list[dict[str, Any]]:
     parts = []
     for number, given in enumerate(app[key], 1):
         label = given.get("name") if isinstance(given, dict) else None
@@ -762,7 +773,7 @@ def _each(reader, app: dict, key: str) -> list[dict]:
     return parts
 
 
-def _complete(given, defaults: dict, of: str) -> dict:
+def _complete(given: Any, defaults: dict[str, Any], of: str) -> dict[str, Any]:
     """`given` with `defaults` for what it lacks; each value of the type that its default has."""
     if not isinstance(given, dict):
         raise _wrong(f"entry {of}", given, "a mapping", "write key: value")
@@ -784,7 +795,7 @@ def _complete(given, defaults: dict, of: str) -> dict:
     return whole
 
 
-def _copy(value):
+def _copy(value: Any) -> Any:
     """A copy in plain types: Ansible's own are tagged, and json and Supervisor's reader need not know them."""
     if isinstance(value, dict):
         return {str(key): _copy(item) for key, item in value.items()}
@@ -798,7 +809,7 @@ def _copy(value):
     raise Failure(f"a value of type {type(value).__name__} has no place in celery_apps: {value!r}", USAGE, "quote it")
 
 
-def _source(source, where: str) -> tuple[str | None, str | None]:
+def _source(source: Any, where: str) -> tuple[str | None, str | None]:
     if source is None:
         return None, None
     source = _text(source, where)
@@ -818,8 +829,8 @@ def _source(source, where: str) -> tuple[str | None, str | None]:
     return "folder", os.path.normpath(folder)
 
 
-def _git_key(app: dict, where: str) -> str | None:
-    value = app["git_key"]
+def _git_key(app: dict[str, Any], where: str) -> str | None:
+    value: str | None = app["git_key"]
     if value is None or value == "generate":
         return value
     file = os.path.expanduser(_text(value, where))
@@ -828,7 +839,7 @@ def _git_key(app: dict, where: str) -> str | None:
     return file
 
 
-def _requirements(value, where: str) -> list[str] | bool | None:
+def _requirements(value: Any, where: str) -> list[str] | bool | None:
     if value is None or value is False:
         return value
     files = [value] if isinstance(value, str) else value
@@ -837,14 +848,14 @@ def _requirements(value, where: str) -> list[str] | bool | None:
     return [_text(file, where) for file in files]
 
 
-def _python(value, where: str) -> str:
+def _python(value: Any, where: str) -> str:
     """A path, or a version, in quotes: 3.10 is 3.1 to YAML."""
     if isinstance(value, (int, float)):
         raise _wrong(where, value, "text", 'write it in quotes: python: "3.12"')
     return value if re.fullmatch(r"3\.\d{1,2}(\.\d+)?", str(value)) else _path(value, where)
 
 
-def _environment(variables: dict, where: str) -> dict[str, str]:
+def _environment(variables: dict[str, Any], where: str) -> dict[str, str]:
     for name, value in variables.items():
         if not _VARIABLE.fullmatch(name):
             raise _wrong(where, name, "a variable's name", "write letters, digits and _, no digit first")
@@ -857,7 +868,7 @@ def _environment(variables: dict, where: str) -> dict[str, str]:
     return {name: str(value) for name, value in variables.items()}
 
 
-def _settings(settings: dict, where: str) -> dict:
+def _settings(settings: dict[str, Any], where: str) -> dict[str, Any]:
     for name in settings:
         if not _SETTING.fullmatch(name):
             raise _wrong(where, name, "a Celery setting that can be brought in", "write it like task_acks_late")
@@ -868,21 +879,21 @@ def _settings(settings: dict, where: str) -> dict:
     return settings
 
 
-def _path(value, where: str) -> str:
-    value = _text(value, where)
-    if not value.startswith("/") or "'" in value or '"' in value:
-        raise _wrong(where, value, "a whole path", "begin it with /")
-    return os.path.normpath(value)
+def _path(value: Any, where: str) -> str:
+    path = _text(value, where)
+    if not path.startswith("/") or "'" in path or '"' in path:
+        raise _wrong(where, path, "a whole path", "begin it with /")
+    return os.path.normpath(path)
 
 
-def _subfolder(value, where: str) -> str:
+def _subfolder(value: Any, where: str) -> str:
     value = os.path.normpath(_text(value or ".", where))
     if value.startswith(("/", "..")) or "'" in value or '"' in value:
         raise _wrong(where, value, "a folder below `directory`", "write it as seen from there")
     return "" if value == "." else value
 
 
-def _text(value, where: str, pattern: re.Pattern | None = None, what: str = "text on one line") -> str:
+def _text(value: Any, where: str, pattern: re.Pattern[str] | None = None, what: str = "text on one line") -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value or _CONTROL.search(value) or (pattern and not pattern.fullmatch(value)):
@@ -890,7 +901,7 @@ def _text(value, where: str, pattern: re.Pattern | None = None, what: str = "tex
     return value
 
 
-def _number(value, where: str, least: int = 1, most: int | None = None) -> int:
+def _number(value: Any, where: str, least: int = 1, most: int | None = None) -> int:
     if isinstance(value, str) and value.isdecimal():  # "{{ 2 }}" is text to Ansible
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < least or (most and value > most):
@@ -899,17 +910,17 @@ def _number(value, where: str, least: int = 1, most: int | None = None) -> int:
     return value
 
 
-def _one_of(value, known: tuple, where: str) -> str:
+def _one_of(value: Any, known: Collection[str], where: str) -> str:
     if str(value).upper() not in known:
         raise _wrong(where, value, f"one of {', '.join(known)}", "choose one")
     return str(value).upper()
 
 
-def _unique(values: list, what: str) -> None:
+def _unique(values: list[Any], what: str) -> None:
     for value in values:
         if values.count(value) > 1:
             raise _wrong(what, value, "given once only", "rename one")
 
 
-def _wrong(where: str, value, what: str, fix: str) -> Failure:
+def _wrong(where: str, value: Any, what: str, fix: str) -> Failure:
     return Failure(f"{where} is {value!r}, which is not {what}", USAGE, fix)

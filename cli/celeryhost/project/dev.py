@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from .. import paths, scripts
@@ -54,7 +56,7 @@ class Stack:
     """
 
     def __init__(
-        self, directory: str, folder: str, app: str | None = None, beat_in_worker: bool = False, fresh=False
+        self, directory: str, folder: str, app: str | None = None, beat_in_worker: bool = False, fresh: bool = False
     ) -> None:
         """Raises Failure: USAGE for what is missing or ambiguous, FAILED when `folder` is in use or not ours."""
         found = init.look(directory)
@@ -94,7 +96,7 @@ class Stack:
         self._looked = 0.0
         self._pids: set[int] = set()
 
-    def run(self):
+    def run(self) -> Iterator[reader.Line]:
         """Start everything; yield reader.Line as they come until it was stopped or could not start.
 
         NARRATOR's lines say what happens to the programs. Raises Failure: FAILED when a program ends before all have
@@ -122,7 +124,8 @@ class Stack:
         if self._failed:
             raise Failure(self._failed, FAILED, "mend that and start again")
         if not self.asked:
-            said = self._child.stderr.read().decode(errors="replace").strip().partition("\n")[0]
+            left = self._child.stderr.read() if self._child.stderr else b""
+            said = left.decode(errors="replace").strip().partition("\n")[0]
             raise Failure(f"supervisord ended: {said or 'it was killed'}", DOWN, f"see {self.folder}/supervisord.log")
 
     def stop(self) -> None:
@@ -210,7 +213,7 @@ def default_folder(directory: str) -> str:
     return os.path.join(directory, ".celeryhost")
 
 
-def only_app(found) -> str:
+def only_app(found: init.Project) -> str:
     """The Celery app of an init.Project; raises Failure (USAGE) when there is none or more than one."""
     if len(found.apps) == 1:
         return next(iter(found.apps))
@@ -219,11 +222,11 @@ def only_app(found) -> str:
     raise Failure(f"more than one Celery app: {', '.join(found.apps)}", USAGE, "choose with -A")
 
 
-def virtualenv_of(found) -> tuple[str, tuple[int, ...]]:
+def virtualenv_of(found: init.Project) -> tuple[str, tuple[int, ...]]:
     """The virtual environment that has the project's Celery and Django, and that Celery's version."""
-    places = [os.environ.get("VIRTUAL_ENV")]
-    places += [os.path.join(top, name) for top in (found.directory, found.top) for name in (".venv", "venv", "env")]
-    places = list(dict.fromkeys(filter(None, [*places, sys.prefix])))
+    tops = (found.directory, found.top)
+    beside = [os.path.join(top, name) for top in tops for name in (".venv", "venv", "env")]
+    places = list(dict.fromkeys(filter(None, [os.environ.get("VIRTUAL_ENV", ""), *beside, sys.prefix])))
     lacks = {}
     for place in places:
         python = os.path.join(place, "bin", "python")
@@ -264,7 +267,7 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", text)[:3]))
 
 
-def _claimed(folder: str, fresh: bool):
+def _claimed(folder: str, fresh: bool) -> IO[str]:
     """Make `folder` ours, readable for nobody else; returns the open lock, held for as long as the stack runs."""
     ours = os.path.join(folder, "supervisord.conf")
     try:
@@ -297,7 +300,9 @@ def _of_redis(url: str) -> dict[str, str]:
     }
 
 
-def _described(found, app: str, virtualenv: str, folder: str, beat_in_worker: bool, given: dict[str, str]) -> dict:
+def _described(
+    found: init.Project, app: str, virtualenv: str, folder: str, beat_in_worker: bool, given: dict[str, str]
+) -> dict[str, Any]:
     settings = os.environ.get("DJANGO_SETTINGS_MODULE") or init.development_settings(found)
     described = describe(
         {
@@ -333,14 +338,13 @@ print("\\ncelery" "host:", json.dumps({"backend": backend(app), "settings": in_s
 """
 
 
-def _mind_redis(described: dict) -> list[str]:
+def _mind_redis(described: dict[str, Any]) -> list[str]:
     """Have results that go to this machine's own Redis go to the stack's; says what else of the project uses that one.
 
     The developer's own CELERY_RESULT_BACKEND stands. A project that does not load says why as its worker starts.
     """
-    source = redis_script.__loader__.get_source(redis_script.__name__)
     done = subprocess.run(
-        [f"{described['virtualenv']}/bin/python", "-c", source + _REDIS, described["app"]],
+        [f"{described['virtualenv']}/bin/python", "-c", scripts.source(redis_script) + _REDIS, described["app"]],
         cwd=described["directory"],
         env={key: value for key, value in os.environ.items() if key != "CELERY_RESULT_BACKEND"}
         | described["environment"],
@@ -364,10 +368,10 @@ def _mind_redis(described: dict) -> list[str]:
     ]
 
 
-def _own(place: dict) -> bool:
+def _own(place: dict[str, Any]) -> bool:
     """Whether a place is this machine's own Redis, or one whose name only Docker Compose knows."""
     located = redis_places.located(place)
-    return located["here"] or located["unknown"]
+    return bool(located["here"] or located["unknown"])
 
 
 def _runtime(folder: str) -> str:
@@ -376,14 +380,16 @@ def _runtime(folder: str) -> str:
     return folder if fits else tempfile.mkdtemp(prefix="celeryhost-")
 
 
-def _logs(described: dict) -> list[reader.Log]:
+def _logs(described: dict[str, Any]) -> list[reader.Log]:
     parts = list(described["workers"])
     if not described["beat"]["embedded"]:
         parts.append(described["beat"])
     return [reader.Log(part["program"], "stdout", part[key]) for part in parts for key in ("captured", "log")]
 
 
-def _rendered(described: dict, folder: str, listen: str, redis: str, url: str, page: str, given) -> dict[str, str]:
+def _rendered(
+    described: dict[str, Any], folder: str, listen: str, redis: str, url: str, page: str, given: dict[str, str]
+) -> dict[str, str]:
     """The stack's files: name in `folder` → content. `url` is Redis's, `given` what else of the caller's names it."""
     templates = os.path.join(paths.tree(), "templates")
     server = urlsplit(url)

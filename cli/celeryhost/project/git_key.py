@@ -14,6 +14,8 @@ import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote
 
 from .. import account
@@ -43,7 +45,7 @@ def without_secret(repo: str) -> tuple[str, list[str], dict[str, str]]:
 
 
 @contextlib.contextmanager
-def lent(key: str | None, user: str):
+def lent(key: str | None, user: str) -> Iterator[dict[str, str]]:
     """The environment by which ssh of `user` uses the private key in root's file `key` while this lasts.
 
     Empty where there is no key, or no such account, yet. Raises Failure when the key is of no use.
@@ -85,12 +87,12 @@ def lent(key: str | None, user: str):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _agent(path: str, owner):
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+def _agent(path: str, owner: pwd.struct_passwd) -> subprocess.Popen[bytes]:
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {"PATH": account.PATH, "HOME": owner.pw_dir}
     try:
         agent = subprocess.Popen(
-            ["ssh-agent", "-D", "-a", path], cwd="/", env=environment, **options, **account.become(owner)
+            ["ssh-agent", "-D", "-a", path], cwd="/", env=environment, **options | account.become(owner)
         )
     except OSError as error:
         raise Failure(f"ssh-agent: {error.strerror}; {FIX}") from None
@@ -119,7 +121,7 @@ def _same(path: str, pid: int) -> None:
         raise Failure(f"process {found} listens in the place of ssh-agent, and gets no key")
 
 
-def _connected(client, path: str) -> None:
+def _connected(client: socket.socket, path: str) -> None:
     """The socket's file is there a moment before it listens."""
     end = time.monotonic() + AGENT_SECONDS
     while True:

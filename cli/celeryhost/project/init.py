@@ -9,29 +9,46 @@ import ast
 import os
 import re
 import subprocess
-from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ..apps import DJANGO, REDIS, describe
 from ..errors import UNKNOWN, USAGE, Failure
 from ..scripts import requirements as declarations
 from . import init_files, init_variables
 
-Project = namedtuple(
-    "Project",
-    "directory settings configurations apps requirements scheduler results top remote version trees"
-    " others samples beat hidden started bare",
-)
-Project.__doc__ = """What a folder with a Django project says about itself.
 
-`directory` holds manage.py; `settings`, `configurations` and `apps` (values for DJANGO_SETTINGS_MODULE,
-DJANGO_CONFIGURATION and `celery -A`) map each candidate to the file that says so, the likeliest first; `requirements`
-is relative to `directory`, or None, and `others` are further such files; `scheduler` and `results` are what
-`celery_apps` is to say of beat's scheduler and of django-celery-results, or None, and `beat` the file with the line
-that says so of beat, or None; `top` is the top of the git work tree (else the folder that was named), `remote` and
-`version` where it comes from, or None, `hidden` whether the remote's URL had a password or token, which is left out;
-`trees` maps each Python file to its syntax tree; `samples` are files that show the environment it wants; `started` are
-those of `apps` that the project's own scripts start workers of; `bare` is a file that has beat read entries of
-django-celery-beat, which is not installed, or None."""
+class Project(NamedTuple):
+    """What a folder with a Django project says about itself.
+
+    `directory` holds manage.py; `settings`, `configurations` and `apps` (values for DJANGO_SETTINGS_MODULE,
+    DJANGO_CONFIGURATION and `celery -A`) map each candidate to the file that says so, the likeliest first;
+    `requirements` is relative to `directory`, or None, and `others` are further such files; `scheduler` and `results`
+    are what `celery_apps` is to say of beat's scheduler and of django-celery-results, or None, and `beat` the file with
+    the line that says so of beat, or None; `top` is the top of the git work tree (else the folder that was named),
+    `remote` and `version` where it comes from, or None, `hidden` whether the remote's URL had a password or token,
+    which is left out; `trees` maps each Python file to its syntax tree; `samples` are files that show the environment
+    it wants; `started` are those of `apps` that the project's own scripts start workers of; `bare` is a file that has
+    beat read entries of django-celery-beat, which is not installed, or None."""
+
+    directory: str
+    settings: dict[str, str]
+    configurations: dict[str, str]
+    apps: dict[str, str]
+    requirements: str | None
+    scheduler: str | None
+    results: str | None
+    top: str
+    remote: str | None
+    version: str | None
+    trees: dict[str, ast.Module]
+    others: list[str]
+    samples: list[str]
+    beat: str | None
+    hidden: bool
+    started: dict[str, str]
+    bare: str | None
+
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "tests", "test", "docs", "migrations", "static", "media"}
 OUR_REDIS = "{{ redis_url }}"  # with its password, once that is known
@@ -71,13 +88,16 @@ def look(directory: str, named: str | None = None) -> Project:
         *(_words(trees[file]) for file in apps.values())
     )
     folders = list(_folders(top))
-    requirements, *others = [
+    declared = [
         os.path.relpath(file, directory)
         for file in _declared(directory, top, init_files.requirements(directory, top, folders))
-    ] or [None]
+    ]
+    requirements, others = (declared[0], declared[1:]) if declared else (None, [])
     lines = init_files.celery_lines(folders)
     started = {_plain_app(named) for named in init_files.apps_started(lines)}
     beats = init_files.beat_lines(lines)
+    scheduler: str | None
+    beat: str | None
     bare = None
     if beats:
         scheduler, beat = next((line for line in beats if line[0]), beats[0])
@@ -119,17 +139,17 @@ def app_name(project: Project) -> str:
     return name or "app"
 
 
-def description(project: Project, name: str, app: str, settings: str) -> dict:
+def description(project: Project, name: str, app: str, settings: str) -> dict[str, Any]:
     """The entry of `celery_apps` for `project`, checked by apps.describe, which raises Failure (USAGE)."""
     whole = project.remote or (project.requirements or "").startswith(os.pardir)
-    entry = {"name": name, "source": project.remote or (project.top if whole else project.directory)}
+    entry: dict[str, Any] = {"name": name, "source": project.remote or (project.top if whole else project.directory)}
     if project.remote and project.version:
         entry["version"] = project.version
     if whole and project.top != project.directory:
         entry["subfolder"] = os.path.relpath(project.directory, project.top)
     entry["app"] = app
     # Lock files and pyproject.toml are found by themselves, as requirements.txt is.
-    if project.requirements not in (None, "requirements.txt") and not _is_found(project.requirements):
+    if project.requirements not in (None, "requirements.txt") and not _is_found(project.requirements or ""):
         entry["requirements"] = project.requirements
     entry["environment"] = {"DJANGO_SETTINGS_MODULE": settings}
     wanted, _ = required(project, app, settings)
@@ -159,7 +179,7 @@ def required(project: Project, app: str, settings: str) -> tuple[list[str], list
     return init_variables.required(list(seen.values()))
 
 
-def remarks(project: Project, entry: dict) -> list[str]:
+def remarks(project: Project, entry: dict[str, Any]) -> list[str]:
     """What a person should know about the description `entry`."""
     said = []
     if project.requirements is None:
@@ -179,9 +199,9 @@ def remarks(project: Project, entry: dict) -> list[str]:
         for names in required(project, entry["app"], entry["environment"]["DJANGO_SETTINGS_MODULE"])
     )
     if always or sometimes:
-        named = [always, sometimes and f"under conditions that the code names {sometimes}"]
+        parts = [always, sometimes and f"under conditions that the code names {sometimes}"]
         base = " (`database: postgresql` makes one and gives its DATABASE_URL)" if "DATABASE_URL" in always else ""
-        what = ", and ".join(filter(None, named))
+        what = ", and ".join(filter(None, parts))
         said.append(f"read without a default: {what}; give them under `environment`{base}")
     if project.samples:
         said.append(
@@ -221,7 +241,7 @@ def import_root(project: Project, app: str) -> str:
     return os.path.relpath(_module(project.directory, file)[1], project.directory) if file else "."
 
 
-def files(entry: dict, host: str, user: str) -> dict[str, str]:
+def files(entry: dict[str, Any], host: str, user: str) -> dict[str, str]:
     """The inventory that puts the app `entry` on `host` (an address, or localhost): file name → content."""
     if host in LOCAL:
         alias = "localhost"
@@ -231,7 +251,9 @@ def files(entry: dict, host: str, user: str) -> dict[str, str]:
         alias = entry["name"] if re.fullmatch(r"[\d.]+|.*:.*", host) else host
         variables = {"ansible_user": user, "ansible_python_interpreter": "/usr/bin/python3"}
         address = {"ansible_host": host} if alias != host else {}
-    groups = {group: {"hosts": {alias: None}} for group in ("redis", "celery_workers", "celery_beat")}
+    groups: dict[str, dict[str, dict[str, Any]]] = {
+        group: {"hosts": {alias: None}} for group in ("redis", "celery_workers", "celery_beat")
+    }
     groups["redis"]["hosts"][alias] = address or None
     hosts = {"all": {"vars": variables, "children": groups}}
     return {
@@ -259,7 +281,7 @@ def write(folder: str, contents: dict[str, str]) -> None:
         raise Failure(f"{folder} cannot be written: {error.strerror}", USAGE, fix) from None
 
 
-def _folders(top: str):
+def _folders(top: str) -> Iterator[tuple[str, list[str]]]:
     """Folders of a project and their files' names; virtual environments, tests and other people's code left out."""
     for folder, names, files in os.walk(top):
         below = os.path.relpath(folder, top)
@@ -283,7 +305,7 @@ def _parsed(file: str) -> ast.Module:
         return ast.Module(body=[], type_ignores=[])
 
 
-def _values_of(variable: str, directory: str, trees: dict) -> dict[str, str]:
+def _values_of(variable: str, directory: str, trees: dict[str, Any]) -> dict[str, str]:
     """What the code gives an environment variable: what is deployed (asgi, wsgi) says more than what develops."""
     order = ("asgi.py", "wsgi.py", "celery.py", "celery_app.py", "manage.py")
     found = []
@@ -291,25 +313,25 @@ def _values_of(variable: str, directory: str, trees: dict) -> dict[str, str]:
         name = os.path.basename(file)
         for value in _given_in(tree, variable):
             found.append((order.index(name) if name in order else len(order), file, value))
-    candidates = {}
+    candidates: dict[str, str] = {}
     for _, file, value in sorted(found):
         candidates.setdefault(value, os.path.relpath(file, directory))
     return candidates
 
 
-def _given_in(tree: ast.Module, variable: str):
+def _given_in(tree: ast.Module, variable: str) -> Iterator[str]:
     """Values of `os.environ.setdefault("X", "x")` and `os.environ["X"] = "x"`."""
     for node in ast.walk(tree):
-        pair = ()
+        pair: Sequence[ast.expr] = ()
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setdefault":
             pair = node.args
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
             pair = (node.targets[0].slice, node.value)
-        if len(pair) == 2 and _text(pair[0]) == variable and _default(pair[1]):
-            yield _default(pair[1])
+        if len(pair) == 2 and _text(pair[0]) == variable and (value := _default(pair[1])):
+            yield value
 
 
-def _default(node) -> str | None:
+def _default(node: ast.AST | None) -> str | None:
     """A text, or the one that stands as default in `config("X", default="x")`, `os.getenv("X", "x")` and the like."""
     if isinstance(node, ast.Call):
         named = [word.value for word in node.keywords if word.arg == "default"]
@@ -317,11 +339,11 @@ def _default(node) -> str | None:
     return _text(node)
 
 
-def _text(node) -> str | None:
+def _text(node: ast.AST | None) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def _apps(directory: str, trees: dict) -> dict[str, str]:
+def _apps(directory: str, trees: dict[str, Any]) -> dict[str, str]:
     """Values for `celery -A`, and the file of each: modules that set a name to `Celery(…)`."""
     found = []
     for file, tree in trees.items():
@@ -351,15 +373,15 @@ def _makers(tree: ast.Module) -> set[str]:
     return makers
 
 
-def _statements(tree):
+def _statements(tree: ast.AST) -> Iterator[ast.stmt]:
     """The statements of a module, those below `try` and `if` too."""
-    for node in tree.body:
+    for node in getattr(tree, "body", ()):
         yield node
         if isinstance(node, (ast.Try, ast.If)):
             yield from _statements(node)
 
 
-def _last_name(node) -> str | None:
+def _last_name(node: ast.AST | None) -> str | None:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", None)
 
 
@@ -395,18 +417,19 @@ def _declared(directory: str, top: str, found: list[str]) -> list[str]:
     except declarations.Unfit:  # provision says what is wrong
         return found
     if declared["kind"] in declarations.LOCKS or not found:
-        return declared["files"]
+        files: list[str] = declared["files"]
+        return files
     return found
 
 
-def _file_of(trees: dict, module: str) -> str | None:
+def _file_of(trees: dict[str, Any], module: str) -> str | None:
     """The project's own file that a dotted name means, wherever on sys.path its folder is."""
     path = os.sep + module.replace(".", os.sep)
     ends = (f"{path}.py", f"{path}{os.sep}__init__.py")
     return min((file for file in trees if file.endswith(ends)), key=len, default=None)
 
 
-def _imports(directory: str, file: str, tree: ast.Module):
+def _imports(directory: str, file: str, tree: ast.Module) -> Iterator[str]:
     """The dotted names that a file imports, among them those that may be names in a module."""
     package = _module(directory, file)[0].split(".")
     if os.path.basename(file) != "__init__.py":
@@ -421,7 +444,7 @@ def _imports(directory: str, file: str, tree: ast.Module):
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def _words_of_settings(directory: str, settings: dict, trees: dict) -> set[str]:
+def _words_of_settings(directory: str, settings: dict[str, Any], trees: dict[str, Any]) -> set[str]:
     """Words (see `_words`) in the settings' files; of a settings package, in all of its modules."""
     words = set()
     for module in settings:
@@ -435,9 +458,9 @@ def _words_of_settings(directory: str, settings: dict, trees: dict) -> set[str]:
 
 def _words(tree: ast.Module) -> set[str]:
     """Names, and the beginnings of text constants, up to a dot."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree):
-        found |= {getattr(node, kind, None) for kind in ("id", "arg", "attr")} - {None}
+        found |= {name for kind in ("id", "arg", "attr") if (name := getattr(node, kind, None))}
         if text := _text(node):
             found.add(text.split(".")[0])
     return found
@@ -466,7 +489,7 @@ class _Untrusted(str):
     """Text that Ansible would take for a template, and that a person did not write as one."""
 
 
-def _untrusted(value):
+def _untrusted(value: Any) -> Any:
     """A copy in which what a project has brought is never a template, whatever is in it."""
     if isinstance(value, dict):
         return {key: _untrusted(inner) for key, inner in value.items()}
@@ -476,14 +499,16 @@ def _untrusted(value):
     return _Untrusted(value) if isinstance(value, str) and not own and re.search(r"\{[{%#]", value) else value
 
 
-def _yaml(value) -> str:
+def _yaml(value: Any) -> str:
     import yaml  # ansible-core's own dependency
 
     class Dumper(yaml.SafeDumper):
-        def increase_indent(self, flow=False, indentless=False):
-            return super().increase_indent(flow, False)
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+            super().increase_indent(flow, False)
 
-    Dumper.ignore_aliases = lambda *_: True
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
     Dumper.add_representer(type(None), lambda dumper, _: dumper.represent_scalar("tag:yaml.org,2002:null", ""))
     Dumper.add_representer(_Untrusted, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), "'"))
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Iterator
 
 from ..apps import DATABASE_SCHEDULER, DJANGO
 
@@ -30,7 +31,7 @@ _LARGEST = 200_000  # bytes of a file that is looked into
 _GOES_ON = re.compile(r"\\\n|\n\s*-\s+(?=\S)|\n[ \t]+(?=--?\w)")
 
 
-def requirements(directory: str, top: str, folders) -> list[str]:
+def requirements(directory: str, top: str, folders: Iterable[tuple[str, list[str]]]) -> list[str]:
     """The requirements files for the manage.py in `directory`, the likeliest first, as whole paths.
 
     Those beside it come first, then those of the folders above it up to `top`, then those elsewhere in the project
@@ -65,7 +66,7 @@ def samples(directory: str, top: str) -> list[str]:
     ]
 
 
-def celery_lines(folders) -> list[tuple[list[str], str]]:
+def celery_lines(folders: Iterable[tuple[str, list[str]]]) -> list[tuple[list[str], str]]:
     """The words behind `celery` of each line that starts one of its programs, and the file."""
     found = []
     for folder, names in folders:
@@ -76,7 +77,7 @@ def celery_lines(folders) -> list[tuple[list[str], str]]:
     return found
 
 
-def apps_started(lines) -> set[str]:
+def apps_started(lines: list[tuple[list[str], str]]) -> set[str]:
     """What workers and beats among `celery_lines` are given as -A."""
     named = (
         re.search(r"(?:--app(?:=|\s+)|(?<!\S)-A\s*)([\w.:]+)", " ".join(words))
@@ -86,7 +87,7 @@ def apps_started(lines) -> set[str]:
     return {found[1] for found in named if found}
 
 
-def beat_lines(lines) -> list[tuple[str | None, str]]:
+def beat_lines(lines: list[tuple[list[str], str]]) -> list[tuple[str | None, str]]:
     """Of each of `celery_lines` that starts beat: its scheduler as `celery_apps` names it, or None, and the file."""
     found = []
     for words, file in lines:
@@ -96,7 +97,7 @@ def beat_lines(lines) -> list[tuple[str | None, str]]:
     return found
 
 
-def _commands(text: str):
+def _commands(text: str) -> Iterator[list[str]]:
     text = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
     for command in re.findall(r"(?<![\w-])celery(?![\w-])(.*)", _GOES_ON.sub(" ", text)):
         yield re.findall(r"""[^\s"',\[\]]+""", command)
@@ -106,7 +107,7 @@ def _scheduler(name: str) -> str:
     return DJANGO if name.replace(":", ".") == DATABASE_SCHEDULER.replace(":", ".") else name
 
 
-def _upwards(directory: str, top: str):
+def _upwards(directory: str, top: str) -> Iterator[str]:
     """`directory` and the folders above it up to `top`."""
     yield directory
     while directory != top and directory.startswith(top):

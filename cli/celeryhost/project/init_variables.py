@@ -7,6 +7,7 @@ of the project itself that look up what they are given.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 # What django-environ and environs read without being given a name, by method.
 _NAMELESS = {"db": "DATABASE_URL", "db_url": "DATABASE_URL", "cache": "CACHE_URL", "cache_url": "CACHE_URL"}
@@ -17,14 +18,15 @@ _DATABASE = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 _GIVEN = {"CELERY_BROKER_URL", "HOME", "LANG", "PATH", "PWD", "USER", "PYTHONPATH", "PYTHONUNBUFFERED"}
 
 
-def required(trees: list[ast.Module], used_by_django=("SECRET_KEY",)) -> tuple[list[str], list[str]]:
+def required(trees: list[ast.Module], used_by_django: Iterable[str] = ("SECRET_KEY",)) -> tuple[list[str], list[str]]:
     """Names that are always read, and those read where a condition holds, both in the order in which they are.
 
     `used_by_django` are settings that must not be empty.
     """
     readers, environs = _readers(trees)
     with_default = {*_GIVEN, *_schema_defaults(trees, environs)}
-    always, sometimes = {}, {}
+    always: dict[str, None] = {}
+    sometimes: dict[str, None] = {}
     for tree in trees:
         finder = _Finder(readers, environs, used_by_django)
         finder.visit(tree)
@@ -37,23 +39,24 @@ def required(trees: list[ast.Module], used_by_django=("SECRET_KEY",)) -> tuple[l
     )
 
 
-def _called(node) -> str:
+def _called(node: ast.AST) -> str:
     """The last word of what a call calls."""
     function = node.func if isinstance(node, ast.Call) else None
-    return getattr(function, "attr", None) or getattr(function, "id", "")
+    return str(getattr(function, "attr", None) or getattr(function, "id", ""))
 
 
-def _text(node) -> str | None:
+def _text(node: ast.AST | None) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def _is_environ(node) -> bool:
+def _is_environ(node: ast.AST | None) -> bool:
     return (getattr(node, "attr", None) or getattr(node, "id", None)) == "environ"
 
 
-def _readers(trees) -> tuple[dict[str, int], set[str]]:
+def _readers(trees: Iterable[ast.Module]) -> tuple[dict[str, int], set[str]]:
     """Functions that look up a name, by how many arguments they take before a default, and objects like Env()."""
-    readers, environs = {}, set()
+    readers: dict[str, int] = {}
+    environs: set[str] = set()
     for tree, node in ((each, node) for each in trees for node in ast.walk(each)):
         if isinstance(node, ast.ImportFrom) and node.module == "decouple":
             readers |= {alias.asname or alias.name: 1 for alias in node.names if alias.name == "config"}
@@ -75,7 +78,7 @@ def _readers(trees) -> tuple[dict[str, int], set[str]]:
     return readers, environs
 
 
-def _imports(tree, module: str) -> bool:
+def _imports(tree: ast.AST, module: str) -> bool:
     return any(
         getattr(node, "module", None) == module
         or (isinstance(node, ast.Import) and any(alias.name == module for alias in node.names))
@@ -83,26 +86,28 @@ def _imports(tree, module: str) -> bool:
     )
 
 
-def _schema_defaults(trees, environs) -> set[str]:
+def _schema_defaults(trees: Iterable[ast.Module], environs: set[str]) -> set[str]:
     """The names that `Env(DEBUG=(bool, False))` has defaults for."""
     return {
         keyword.arg
         for tree in trees
         for node in ast.walk(tree)
-        if _called(node) in ("Env", "FileAwareEnv")
+        if isinstance(node, ast.Call) and _called(node) in ("Env", "FileAwareEnv")
         for keyword in node.keywords
-        if isinstance(keyword.value, ast.Tuple) and len(keyword.value.elts) > 1
+        if keyword.arg and isinstance(keyword.value, ast.Tuple) and len(keyword.value.elts) > 1
     }
 
 
 class _Finder(ast.NodeVisitor):
     """What one file reads, always or `sometimes`. A name that it tests, or whose absence it catches, is `guarded`."""
 
-    def __init__(self, readers, environs, used_by_django) -> None:
+    def __init__(self, readers: dict[str, int], environs: set[str], used_by_django: Iterable[str]) -> None:
         self.readers, self.environs, self.used = readers, environs, used_by_django
-        self.found, self.sometimes, self.guarded = [], [], set()
+        self.found: list[str] = []
+        self.sometimes: list[str] = []
+        self.guarded: set[str] = set()
 
-    def visit_Try(self, node) -> None:
+    def visit_Try(self, node: ast.Try) -> None:
         raised = [name for handler in node.handlers for name in _names(handler.type)]
         raises = any(isinstance(part, ast.Raise) for handler in node.handlers for part in ast.walk(handler))
         if not raises and {"KeyError", "ImproperlyConfigured", "UndefinedValueError", "Exception", ""} & {*raised}:
@@ -111,38 +116,39 @@ class _Finder(ast.NodeVisitor):
         else:
             self.generic_visit(node)
 
-    def visit_If(self, node) -> None:
+    def visit_If(self, node: ast.If | ast.IfExp) -> None:
         for part in ast.walk(node.test):
-            if isinstance(part, ast.Compare) and any(map(_is_environ, part.comparators)) and _text(part.left):
-                self.guarded.add(_text(part.left))
+            tested = isinstance(part, ast.Compare) and any(map(_is_environ, part.comparators)) and _text(part.left)
+            if tested:
+                self.guarded.add(tested)
             elif name := _looked_up(part):
                 self.guarded.add(name)
         self.visit(node.test)
         always = len(self.found)
-        for part in [node.body, node.orelse]:
-            for inner in part if isinstance(part, list) else [part]:
+        for branch in [node.body, node.orelse]:
+            for inner in branch if isinstance(branch, list) else [branch]:
                 self.visit(inner)
         self.sometimes += self.found[always:]
         del self.found[always:]
 
     visit_IfExp = visit_If  # noqa: N815
 
-    def visit_Subscript(self, node) -> None:
-        if _is_environ(node.value) and _text(node.slice) and isinstance(node.ctx, ast.Load):
-            self.found.append(_text(node.slice))
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        if _is_environ(node.value) and (name := _text(node.slice)) and isinstance(node.ctx, ast.Load):
+            self.found.append(name)
         self._optional(node.value)
         self.generic_visit(node)
 
-    def visit_Attribute(self, node) -> None:
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         self._optional(node.value)
         self.generic_visit(node)
 
-    def visit_BinOp(self, node) -> None:
+    def visit_BinOp(self, node: ast.BinOp) -> None:
         self._optional(node.left)
         self._optional(node.right)
         self.generic_visit(node)
 
-    def visit_Assign(self, node) -> None:
+    def visit_Assign(self, node: ast.Assign) -> None:
         target = getattr(node.targets[0], "id", "")
         if target in self.used:
             self._optional(node.value)
@@ -155,16 +161,16 @@ class _Finder(ast.NodeVisitor):
             self.found.append(f"DJANGO_{target}")
         self.generic_visit(node)
 
-    def visit_ClassDef(self, node) -> None:
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         if any(name == "BaseSettings" for base in node.bases for name in _names(base)):
             fields = [part for part in node.body if isinstance(part, ast.AnnAssign) and part.value is None]
             self.found += [field.target.id.upper() for field in fields if isinstance(field.target, ast.Name)]
         self.generic_visit(node)
 
-    def visit_Call(self, node) -> None:
+    def visit_Call(self, node: ast.Call) -> None:
         function = node.func
         name = _text(node.args[0]) if node.args else None
-        plain = getattr(function, "id", None)
+        plain = getattr(function, "id", "")
         of = getattr(getattr(function, "value", None), "id", None)
         if _called(node) == "setdefault" and _is_environ(getattr(function, "value", None)) and name:
             self.guarded.add(name)
@@ -175,38 +181,42 @@ class _Finder(ast.NodeVisitor):
         elif of in self.environs and not getattr(function, "attr", "").startswith(("read", "prefix")):
             if name and len(node.args) < 2:
                 self.found.append(name)
-            elif not node.args and function.attr in _NAMELESS:
-                self.found.append(_NAMELESS[function.attr])
+            elif not node.args and _called(node) in _NAMELESS:
+                self.found.append(_NAMELESS[_called(node)])
         if plain in ("int", "float", "json", "loads") or _called(node) == "loads":
             for argument in node.args[:1]:
                 self._optional(argument)
         self.generic_visit(node)
 
-    def _database(self, setting):
+    def _database(self, setting: ast.AST) -> None:
         for entry in ast.walk(setting):
             if isinstance(entry, ast.Dict):
                 for key, value in zip(entry.keys, entry.values, strict=True):
                     if _text(key) in _DATABASE:
                         self._optional(value)
 
-    def _optional(self, node) -> None:
+    def _optional(self, node: ast.AST) -> None:
         """Note os.getenv("X") and os.environ.get("X") without a default, where None would not do."""
-        if (name := _looked_up(node)) and len(node.args) == 1 and not node.keywords:
+        if isinstance(node, ast.Call) and (name := _looked_up(node)) and len(node.args) == 1 and not node.keywords:
             self.found.append(name)
 
 
-def _looked_up(node) -> str | None:
+def _looked_up(node: ast.AST) -> str | None:
     """X of os.getenv("X") and os.environ.get("X")."""
-    of = getattr(getattr(node, "func", None), "value", None)
+    if not isinstance(node, ast.Call):
+        return None
+    of = getattr(node.func, "value", None)
     if _called(node) == "getenv" or (_called(node) == "get" and _is_environ(of)):
         return _text(node.args[0]) if node.args else None
     return None
 
 
-def _names(node) -> list[str]:
+def _names(node: ast.AST | None) -> list[str]:
     """The words of an exception's or a base class's expression; an empty one for a bare `except:`."""
     if node is None:
         return [""]
     return [
-        getattr(part, "attr", None) or part.id for part in ast.walk(node) if isinstance(part, (ast.Attribute, ast.Name))
+        part.attr if isinstance(part, ast.Attribute) else part.id
+        for part in ast.walk(node)
+        if isinstance(part, (ast.Attribute, ast.Name))
     ]

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
-from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from .. import account
 from ..errors import FAILED, UNKNOWN, Failure, near
+from ..hosts.target import Target
 from ..supervisor import conffile, locate
 from . import tasks
 
 # Of this process's environment; the rest, a person's tokens say, is not the app's to see.
 PASSED_ON = ("TERM", "COLORTERM", "NO_COLOR", "TZ", "DJANGO_SUPERUSER_")
 
-Prepared = namedtuple("Prepared", "name words directory environment owner")
-Prepared.__doc__ = """A command line that can be run: what it is for a person, its words, folder, whole environment, and
-its account (pwd)."""
+
+class Prepared(NamedTuple):
+    """A command line that can be run: what it is for a person, its words, folder, whole environment, and
+    its account (pwd)."""
+
+    name: str
+    words: list[str]
+    directory: str
+    environment: dict[str, str]
+    owner: pwd.struct_passwd
 
 
-def manage(target, app: str, words) -> Prepared:
+def manage(target: Target, app: str, words: Sequence[str]) -> Prepared:
     """manage.py of `app` with `words`. Raises Failure (UNKNOWN, DENIED, USAGE, DOWN)."""
     worker = find(target, app)
     directory = worker.program.directory or "/"
@@ -32,7 +42,7 @@ def manage(target, app: str, words) -> Prepared:
     raise Failure(f"no manage.py in {directory}, where {worker.program.name} runs", UNKNOWN, fix)
 
 
-def celery(target, app: str, words) -> Prepared:
+def celery(target: Target, app: str, words: Sequence[str]) -> Prepared:
     """`celery` with the app, the broker and the result backend of `app`'s programs, and `words`. Raises as `manage`."""
     worker = find(target, app)
     options = ["-A", worker.app] if worker.app else []
@@ -41,7 +51,7 @@ def celery(target, app: str, words) -> Prepared:
     return _prepared(worker, ["-m", "celery", *options, *words])
 
 
-def find(target, app: str) -> tasks.Worker:
+def find(target: Target, app: str) -> tasks.Worker:
     """The worker, else the beat, of what a person calls `app`: an app, a program, a group, or the module of `-A`."""
     programs = conffile.load(target.config or locate.default_config()).values()
     found = [each for kind in ("worker", "beat") for each in (tasks.read_command(p, (kind,)) for p in programs) if each]
@@ -59,36 +69,37 @@ def run(command: Prepared) -> int:
     from ..own_terminal import relayed
 
     if command.owner.pw_uid == os.geteuid():
-        return _exec(command)
+        _exec(command)
     try:
         return exit_code(relayed(command.words, command.owner, cwd=command.directory, env=command.environment))
     except OSError as error:
         raise _cannot(command, error) from None
 
 
-def lines(command: Prepared):
+def lines(command: Prepared) -> Iterator[tuple[str, Any]]:
     """Run it without input; yields ("stdout" or "stderr", line) as they come, and at the end ("exit", its code)."""
     import selectors
     import subprocess
 
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     options |= {"cwd": command.directory, "env": command.environment} | account.become(command.owner)
     try:
         process = subprocess.Popen(command.words, **options)
     except OSError as error:
         raise _cannot(command, error) from None
     with process, selectors.DefaultSelector() as selector:
-        rests = {process.stdout: b"", process.stderr: b""}
+        rests = {"stdout": b"", "stderr": b""}
         for pipe, name in ((process.stdout, "stdout"), (process.stderr, "stderr")):
-            selector.register(pipe, selectors.EVENT_READ, name)
+            if pipe:
+                selector.register(pipe, selectors.EVENT_READ, name)
         try:
             while selector.get_map():
                 for key, _ in selector.select():
                     data = os.read(key.fd, 65536)
-                    *whole, rests[key.fileobj] = (rests[key.fileobj] + data).split(b"\n")
+                    *whole, rests[key.data] = (rests[key.data] + data).split(b"\n")
                     if not data:
                         selector.unregister(key.fileobj)
-                        whole += filter(None, [rests[key.fileobj]])
+                        whole += filter(None, [rests[key.data]])
                     yield from ((key.data, line.decode(errors="replace")) for line in whole)
         finally:
             if selector.get_map():  # nobody reads on
@@ -96,19 +107,19 @@ def lines(command: Prepared):
         yield "exit", exit_code(process.wait())
 
 
-def _own_names(worker) -> list[str]:
+def _own_names(worker: tasks.Worker) -> list[str]:
     """The program's name, and of `mysite-worker-two` and `mysite-beat` the app's."""
     name = worker.program.name
     stems = [name[: name.index(end)] for end in ("-worker", "-beat") if end in name]
     return [name, *stems]
 
 
-def _other_names(worker) -> list[str]:
+def _other_names(worker: tasks.Worker) -> list[str]:
     module = (worker.app or "").partition(":")[0]
     return [worker.program.group, worker.app, module, module.partition(".")[0]]
 
 
-def _prepared(worker, words) -> Prepared:
+def _prepared(worker: tasks.Worker, words: list[str]) -> Prepared:
     program = worker.program
     try:
         owner = tasks.runs_as(program)
@@ -130,7 +141,7 @@ def _prepared(worker, words) -> Prepared:
     )
 
 
-def _exec(command: Prepared) -> None:
+def _exec(command: Prepared) -> NoReturn:
     try:
         os.chdir(command.directory)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and the command would inherit

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from .. import others
 
@@ -15,7 +17,7 @@ MOST_FILES = 5000
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "static", "media"}
 
 
-def app_problems(app: dict) -> list[str]:
+def app_problems(app: dict[str, Any]) -> list[str]:
     """What is wrong for `app`, a description made by `apps.describe`, on the machine this runs on."""
     name = app["name"]
     problems = []
@@ -53,7 +55,7 @@ def app_problems(app: dict) -> list[str]:
     return problems + virtualenv_problems(app)
 
 
-def virtualenv_problems(app: dict) -> list[str]:
+def virtualenv_problems(app: dict[str, Any]) -> list[str]:
     """Whether the virtual environment is one, and, where it is not to be changed, whether Celery is in it."""
     path = app["virtualenv"]
     where = f"virtualenv of app {app['name']} is {path!r}"
@@ -77,7 +79,7 @@ def virtualenv_problems(app: dict) -> list[str]:
     return []
 
 
-def project_problems(app: dict, folder: str, variable: str) -> list[str]:
+def project_problems(app: dict[str, Any], folder: str, variable: str) -> list[str]:
     """Whether `folder`, the value of `variable`, is a Django project that has the Celery app of `celery -A`."""
     where = f"{variable} of app {app['name']} is {folder!r}"
     if not os.path.isdir(folder):
@@ -101,7 +103,7 @@ def project_problems(app: dict, folder: str, variable: str) -> list[str]:
     return [f"app of app {app['name']} is {app['app']!r}, and {folder} has no Celery app of that name; {fix}"]
 
 
-def extension_problems(app: dict, folder: str) -> list[str]:
+def extension_problems(app: dict[str, Any], folder: str) -> list[str]:
     """The Django apps that the description turns on and that no file of the project names.
 
     INSTALLED_APPS itself is known only where the project can be imported: module celery_app looks there.
@@ -124,7 +126,7 @@ def not_installed(module: str, key: str, cause: str) -> str:
     return f"{key} needs {module!r} in INSTALLED_APPS, and {cause}; add it there, in the project's settings"
 
 
-def sources(directory: str):
+def sources(directory: str) -> Iterator[str]:
     """The Python files of a project, without those of a virtual environment."""
     left = MOST_FILES
     for folder, folders, names in os.walk(directory):
@@ -143,7 +145,7 @@ def _celery_apps(folder: str) -> list[str]:
     return [name for name in names if name.isidentifier() and os.path.isfile(f"{folder}/{name}/celery.py")]
 
 
-def _has_files(app: dict, folder: str) -> bool:
+def _has_files(app: dict[str, Any], folder: str) -> bool:
     """Whether something is there that neither an earlier run nor git has put there."""
     if not os.path.isdir(folder) or os.path.isdir(f"{folder}/.git"):
         return False

@@ -10,7 +10,7 @@ from ..apps import FILTERS
 from ..paths import COLLECTION
 
 
-def render(folder: str, name: str, **variables) -> str:
+def render(folder: str, name: str, **variables: object) -> str:
     """The text of template `name` in `folder`; an undefined variable raises jinja2.UndefinedError."""
     import jinja2
 

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections import namedtuple
+import pwd
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from .. import account
 from ..celery import command_line
 from ..celery.command_line import option
 from ..errors import DENIED, DOWN, FAILED, TIMEOUT, UNKNOWN, USAGE, Failure, near
+from ..hosts.target import Target
+from ..scripts import source
 from ..scripts import task as task_script
 from ..supervisor import conffile, locate
 
 START_SECONDS = 60  # until the project is imported, on a small board too
 
-Worker = namedtuple("Worker", "program python app options settings launcher", defaults=((),))
-Worker.__doc__ = """A Celery worker's command line, read: its conffile.Program, the Python of its virtual environment,
-`-A`, what `-b` and `--result-backend` say, the settings after `--`, and what finds that Python (`poetry run`)."""
+
+class Worker(NamedTuple):
+    """A Celery worker's command line, read: its conffile.Program, the Python of its virtual environment,
+    `-A`, what `-b` and `--result-backend` say, the settings after `--`, and what finds that Python (`poetry run`)."""
+
+    program: conffile.Program
+    python: str
+    app: str | None
+    options: dict[str, str]
+    settings: list[str]
+    launcher: Sequence[str] = ()
+
 
 # What the script's `error` means here: exit code and fix.
 MEANING = {
@@ -38,8 +52,14 @@ MEANING = {
 
 
 def run(
-    target, name: str | None, args: list, kwargs: dict, timeout: float, app: str | None = None, starting: bool = False
-) -> dict:
+    target: Target,
+    name: str | None,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    timeout: float,
+    app: str | None = None,
+    starting: bool = False,
+) -> dict[str, Any]:
     """Send the task and wait for its result; what scripts/task.py answers, see there. `timeout` in seconds.
 
     `name` None stands for a task that every worker has; `app` chooses among several on this host. A worker that is
@@ -50,7 +70,9 @@ def run(
     return send(worker, name, args, kwargs, timeout, starting=starting)
 
 
-def send(worker: Worker, name: str | None, args: list, kwargs: dict, timeout: float, **more) -> dict:
+def send(
+    worker: Worker, name: str | None, args: list[Any], kwargs: dict[str, Any], timeout: float, **more: object
+) -> dict[str, Any]:
     """`run`, by a Worker that is known (a beat will do); `more` of the request, such as `sending`."""
     request = {"task": name, "args": args, "kwargs": kwargs, "timeout": timeout, **more}
     found = ask(worker, request, timeout + START_SECONDS, task_script)
@@ -58,13 +80,13 @@ def send(worker: Worker, name: str | None, args: list, kwargs: dict, timeout: fl
         return found
     if found["error"] == "unknown":
         tasks = [task for task in found["known"] if not task.startswith("celery.")]
-        fix = near(name, found["known"]) or f"there are {', '.join(tasks) or 'none but those of Celery itself'}"
+        fix = near(name or "", found["known"]) or f"there are {', '.join(tasks) or 'none but those of Celery itself'}"
         raise Failure(found["message"], UNKNOWN, fix)
     code, fix = MEANING[found["error"]]
     raise Failure(f"{worker.program.name}: {found['message']}", code, fix)
 
 
-def value(text: str):
+def value(text: str) -> Any:
     """An argument as a person types it: JSON where it is JSON, else a string."""
     try:
         return json.loads(text)
@@ -72,7 +94,7 @@ def value(text: str):
         return text
 
 
-def find_worker(programs: dict, app: str | None) -> Worker:
+def find_worker(programs: dict[str, Any], app: str | None) -> Worker:
     """The first worker of the only app, or of the one that is named. Raises Failure (UNKNOWN, USAGE)."""
     workers = [worker for worker in map(read_command, programs.values()) if worker]
     if not workers:
@@ -93,7 +115,9 @@ def find_worker(programs: dict, app: str | None) -> Worker:
 _OPTIONS = {"broker": ("-b", "--broker"), "result_backend": ("--result-backend", "--result-backend")}
 
 
-def read_command(program, names=("worker",), more: dict | None = None) -> Worker | None:
+def read_command(
+    program: conffile.Program, names: Sequence[str] = ("worker",), more: dict[str, tuple[str, str]] | None = None
+) -> Worker | None:
     """The Worker that a conffile.Program runs, None when it is something else.
 
     `names` are what `celery` may be to do there; `more` are options to read too, {name: (short, long)}.
@@ -138,7 +162,7 @@ module.main()
 """
 
 
-def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
+def ask(worker: Worker, request: dict[str, Any], timeout: float, *scripts: ModuleType) -> dict[str, Any]:
     """What a script (the last of `scripts`, the others are modules that it imports) answers in the project's Python.
 
     `request` is what it gets, completed with the worker's app, options and settings; `timeout` in seconds.
@@ -152,7 +176,7 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
             f"{program.name}: there is no user {program.user}", FAILED, "correct user= of its entry"
         ) from None
     own = {"PATH": account.PATH, "LANG": "C.UTF-8", "HOME": owner.pw_dir, "USER": owner.pw_name}
-    sources = {script.__name__.rpartition(".")[2]: script.__loader__.get_source(script.__name__) for script in scripts}
+    sources = {script.__name__.rpartition(".")[2]: source(script) for script in scripts}
     request = {"app": worker.app, "options": worker.options, "settings": worker.settings, **request}
     try:
         code, stdout, stderr = account.converse(
@@ -168,16 +192,15 @@ def ask(worker: Worker, request: dict, timeout: float, *scripts) -> dict:
     except OSError as error:
         raise Failure(f"{program.name}: {error.filename}: {error.strerror}", FAILED, "see celeryhost status") from None
     try:
-        return json.loads(stdout)
+        answer: dict[str, Any] = json.loads(stdout)
+        return answer
     except ValueError:
         said = (stderr.decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
         raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED) from None
 
 
-def runs_as(program):
+def runs_as(program: conffile.Program) -> pwd.struct_passwd:
     """The account (pwd) that a conffile.Program runs as, by its entry; raises Failure (DENIED), KeyError."""
-    import pwd
-
     me = pwd.getpwuid(os.geteuid())
     owner = account.named(program.user) if program.user else me
     if me.pw_uid not in (0, owner.pw_uid):

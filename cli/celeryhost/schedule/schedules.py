@@ -11,10 +11,12 @@ import operator
 import os
 import re
 from calendar import monthrange
-from collections import namedtuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ..celery import command_line
 from ..errors import FAILED, NOT_RUNNING, UNKNOWN, USAGE, Failure, near
+from ..hosts.target import Target
 from ..project import tasks
 from ..scripts import schedule as schedule_script
 from ..scripts import task as task_script
@@ -24,12 +26,24 @@ from .words import ALL, LANGUAGES, describe
 READ_SECONDS = 60  # until the project is imported and its schedule read, on a small board too
 UTC = "UTC"  # Celery's time zone for who sets none
 
-Beat = namedtuple("Beat", "app runner scheduler schedule")
-Beat.__doc__ = """A beat's command line, read: the app it is of, the tasks.Worker that has its program, Python and `-A`,
-and its `-S` and `-s`, None where they are left out."""
 
-Mark = namedtuple("Mark", "code en ko")
-Mark.__doc__ = """Something wrong with an entry: a word for programs, and a line in each language."""
+class Beat(NamedTuple):
+    """A beat's command line, read: the app it is of, the tasks.Worker that has its program, Python and `-A`,
+    and its `-S` and `-s`, None where they are left out."""
+
+    app: str
+    runner: tasks.Worker
+    scheduler: str | None
+    schedule: str | None
+
+
+class Mark(NamedTuple):
+    """Something wrong with an entry: a word for programs, and a line in each language."""
+
+    code: str
+    en: str
+    ko: str
+
 
 _OPTIONS = {"scheduler": ("-S", "--scheduler"), "schedule": ("-s", "--schedule")}
 _EMBEDDED = {"scheduler": ("--scheduler", "--scheduler"), "schedule": ("-s", "--schedule-filename")}  # -S is statedb's
@@ -57,7 +71,7 @@ _UNREGISTERED = {
 _WRITE = "write crontab(…), five cron fields, a number of seconds, timedelta(…), schedule(…) or solar(…)"
 
 
-def read(target, app: str | None, count: int, at: str | None) -> list[dict]:
+def read(target: Target, app: str | None, count: int, at: str | None) -> list[dict[str, Any]]:
     """The schedule of each beat here, or of one app, or of a project's folder (`app` holds a slash or is `.`).
 
     `count` next runs of each entry are told, from `at` on (ISO 8601; None: now). See docs/json.md for what is returned.
@@ -73,7 +87,7 @@ def read(target, app: str | None, count: int, at: str | None) -> list[dict]:
     return found
 
 
-def explain(target, text: str, count: int, at: str | None, zone: str) -> dict:
+def explain(target: Target, text: str, count: int, at: str | None, zone: str) -> dict[str, Any]:
     """A typed expression: its words, marks and `count` next runs in `zone`, from `at` on.
 
     Celery must be importable here, else a program of this machine's supervisord must bring it.
@@ -95,9 +109,9 @@ def explain(target, text: str, count: int, at: str | None, zone: str) -> dict:
     return {"expression": text, **entry}
 
 
-def find(target, name: str, app: str | None) -> tuple[Beat, dict]:
+def find(target: Target, name: str, app: str | None) -> tuple[Beat, dict[str, Any]]:
     """The entry of that name and the beat that has it. Raises Failure, also as `read` does."""
-    known = {}
+    known: dict[str, list[tuple[Beat, dict[str, Any]]]] = {}
     for beat, _, _ in _beats(target, app):
         for entry in _ask(beat, {"do": "read", "next": 1, "at": None, "away": None, "ask": False})["entries"]:
             known.setdefault(entry["name"], []).append((beat, entry))
@@ -110,20 +124,20 @@ def find(target, name: str, app: str | None) -> tuple[Beat, dict]:
     return known[name][0]
 
 
-def message(entry: dict) -> dict:
+def message(entry: dict[str, Any]) -> dict[str, Any]:
     """What is sent for an entry: task, args, kwargs, options. Raises Failure (FAILED) if that is no JSON."""
     if not entry["plain"]:
         raise Failure(f"the arguments of {entry['name']!r} are no JSON", FAILED, "send it from the project's own code")
     return {key: entry[key] for key in ("task", "args", "kwargs", "options")}
 
 
-def fire(beat: Beat, entry: dict, timeout: float) -> dict:
+def fire(beat: Beat, entry: dict[str, Any], timeout: float) -> dict[str, Any]:
     """Send an entry's task now and wait for the result, as tasks.run does; beat's own reckoning stays as it was."""
     sent = message(entry)
     return tasks.send(beat.runner, sent["task"], sent["args"], sent["kwargs"], timeout, sending=sent["options"])
 
 
-def parse(text: str) -> dict:
+def parse(text: str) -> dict[str, Any]:
     """{"kind", "fields"} of an expression as it is typed, for scripts/schedule.py. Raises Failure (USAGE)."""
     words, shown = text.split(), repr(text if len(text) < 80 else f"{text[:79]}…")
     if len(words) == 5 and "(" not in text:
@@ -157,7 +171,7 @@ def parse(text: str) -> dict:
     return {"kind": "solar", "fields": fields}
 
 
-def marks(entry: dict) -> list[Mark]:
+def marks(entry: dict[str, Any]) -> list[Mark]:
     """What is wrong with an entry of scripts/schedule.py, or with a typed expression."""
     found = []
     if entry["error"]:
@@ -171,7 +185,7 @@ def marks(entry: dict) -> list[Mark]:
     return found
 
 
-def _crontab_marks(fields: dict, given: dict):
+def _crontab_marks(fields: dict[str, Any], given: dict[str, Any]) -> Iterator[Mark]:
     free = {name: len(fields[name]) == len(full) for name, full in ALL.items()}
     if given["minute"] == "*" and not all(free.values()):
         more = ("hour=0",) if given["hour"] == "*" else ()
@@ -206,18 +220,18 @@ def _days(month: int) -> int:
     return monthrange(2023, month)[1]  # no leap year
 
 
-def _complete(entry: dict) -> None:
+def _complete(entry: dict[str, Any]) -> None:
     entry["words"] = {language: describe(entry["kind"], entry["fields"], language) for language in LANGUAGES}
     entry["marks"] = [mark._asdict() for mark in marks(entry)]
 
 
-def _ask(beat: Beat, request: dict) -> dict:
+def _ask(beat: Beat, request: dict[str, Any]) -> dict[str, Any]:
     request = {**request, "scheduler": beat.scheduler, "schedule": beat.schedule}
     answer = tasks.ask(beat.runner, request, READ_SECONDS, task_script, schedule_script)
     return _check(answer, f"{beat.runner.program.name}: ")
 
 
-def _check(answer: dict, where: str) -> dict:
+def _check(answer: dict[str, Any], where: str) -> dict[str, Any]:
     """The answer, unless it is an error."""
     if "error" not in answer:
         return answer
@@ -229,9 +243,10 @@ def _check(answer: dict, where: str) -> dict:
     raise Failure(said, FAILED, "pip install 'celery[solar]'" if answer["error"] == "solar" else None)
 
 
-def _beats(target, app: str | None) -> list[tuple]:
+def _beats(target: Target, app: str | None) -> list[tuple[Beat, str | None, list[float | None] | None]]:
     """[(Beat, state of its program or None, when it was away: [from, until], or None)]; raises Failure."""
     config = target.config
+    folder: str | None
     if app and ("/" in app or app == "."):
         folder, app = app, None
     else:
@@ -247,22 +262,26 @@ def _beats(target, app: str | None) -> list[tuple]:
     chosen = [beat for beat in beats if app in (None, beat.app, beat.runner.program.name)]
     if not chosen:
         names = {beat.app for beat in beats}
-        raise Failure(f"no app {app!r} with a beat here", UNKNOWN, near(app, names) or f"there is {', '.join(names)}")
+        raise Failure(
+            f"no app {app!r} with a beat here", UNKNOWN, near(app or "", names) or f"there is {', '.join(names)}"
+        )
     return [(beat, *_state(target._replace(config=config), beat)) for beat in chosen]
 
 
-def _beat(program) -> Beat | None:
+def _beat(program: conffile.Program) -> Beat | None:
     """The Beat that a conffile.Program runs, None when it is something else."""
     command = command_line.read(program.command)
     if command is None or not command_line.is_beat(command):
         return None
     more = _OPTIONS if command.name == "beat" else _EMBEDDED
     runner = tasks.read_command(program, command_line.NAMES, more)
+    if runner is None:
+        return None
     scheduler, schedule = (runner.options.pop(name, None) for name in ("scheduler", "schedule"))
     return Beat(program.name.partition(f"-{command.name}")[0], runner, scheduler, schedule)
 
 
-def _state(target, beat: Beat) -> tuple:
+def _state(target: Target, beat: Beat) -> tuple[str | None, list[float | None] | None]:
     """The state of beat's program, and when it was away, as far as supervisord knows."""
     from ..supervisor.programs import processes
     from ..supervisor.rpc import Supervisor
@@ -303,7 +322,7 @@ def _of_folder(folder: str) -> Beat:
     return Beat(program.name, runner, None, None)
 
 
-def _some_celery(target):
+def _some_celery(target: Target) -> tasks.Worker:
     """A tasks.Worker of this machine, for its Celery. Raises Failure (FAILED)."""
     fix = "pip install celery, or run this where a beat or a worker is"
     try:
@@ -317,12 +336,12 @@ def _some_celery(target):
     raise Failure("there is no Celery here", FAILED, fix)
 
 
-def _call(node: ast.AST) -> tuple[str, dict]:
+def _call(node: ast.AST) -> tuple[str, dict[str, Any]]:
     """The class that an expression calls and its arguments by name; raises Failure (USAGE)."""
     text = ast.unparse(node)
     function = node.func if isinstance(node, ast.Call) else None
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
-    if name not in _KINDS:
+    if not isinstance(node, ast.Call) or name not in _KINDS:
         raise Failure(f"{text!r} is no expression of a schedule", USAGE, near(name or "", _KINDS) or _WRITE)
     order = _KINDS[name]
     if len(node.args) > len(order) or any(isinstance(value, ast.Starred) for value in node.args):
@@ -357,7 +376,8 @@ def _number(node: ast.AST) -> float | None:
         if left is None or right is None:
             return None
         try:
-            return _ARITHMETIC[type(node.op)](left, right)
+            result: float = _ARITHMETIC[type(node.op)](left, right)
+            return result
         except (ZeroDivisionError, OverflowError):
             return None
     try:
@@ -367,18 +387,18 @@ def _number(node: ast.AST) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _constant(field: str, node: ast.AST, kinds):
+def _constant(field: str, node: ast.AST, kinds: type | tuple[type, ...]) -> Any:
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError):
         value = None
     if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-        wanted = {str: "a text", bool: "True or False"}.get(kinds, "a number")
+        wanted = "a text" if kinds is str else "True or False" if kinds is bool else "a number"
         raise Failure(f"{field} is {ast.unparse(node)}", USAGE, f"write {wanted}")
     return value
 
 
-def _numbers(field: str, node: ast.AST):
+def _numbers(field: str, node: ast.AST) -> Any:
     """One field of a crontab: a text, a whole number, or a list of whole numbers."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range" and not node.keywords:
         bounds = [_constant(field, value, int) for value in node.args]

@@ -13,7 +13,9 @@ would run on either.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from ..errors import USAGE, Failure
 
@@ -29,7 +31,7 @@ FEW_TIMES = 4  # so many times of day are listed rather than described
 HOURS_IN_RUN = 5  # fewer times of day that follow each other are listed too
 
 
-def describe(kind: str, fields: dict, language: str) -> str:
+def describe(kind: str, fields: dict[str, Any], language: str) -> str:
     """One schedule in words.
 
     `kind` and `fields` are as scripts/schedule.py says them: `crontab` (for each of ALL the sorted numbers), `interval`
@@ -43,14 +45,14 @@ def describe(kind: str, fields: dict, language: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _parts(fields: dict) -> tuple:
+def _parts(fields: dict[str, Any]) -> tuple[Any, ...]:
     """(form of the times of day, what it needs; then days, months and days of week, None where all of them)."""
     given = {name: None if set(fields[name]) == set(full) else fields[name] for name, full in ALL.items()}
     time = _time(fields["minute"], given["hour"])
     return time, given["day_of_month"], given["month_of_year"], _from_monday(given["day_of_week"])
 
 
-def _time(minutes: list[int], hours: list[int] | None) -> tuple:
+def _time(minutes: list[int], hours: list[int] | None) -> tuple[Any, ...]:
     if not minutes or hours == []:
         return ("never",)
     if hours and (len(minutes) == 1 or len(minutes) * len(hours) <= FEW_TIMES):
@@ -70,7 +72,7 @@ def _step(numbers: list[int], full: int) -> int | None:
     return step if len(numbers) > 1 and numbers == list(range(numbers[0], full, step)) and full % step == 0 else None
 
 
-def _runs(numbers: list[int], least: int = 3) -> list[tuple[int, int]]:
+def _runs(numbers: Sequence[int], least: int = 3) -> list[tuple[int, int]]:
     """[(first, last)] of the numbers that follow each other, at least `least` of them; of others each alone."""
     runs: list[list[int]] = []
     for number in numbers:
@@ -97,7 +99,8 @@ def _window(hours: list[int]) -> tuple[str, str] | None:
 
 def _units(seconds: float) -> list[tuple[float, str]]:
     """[(number, unit)] without zeros, the largest unit first; the last may have a fraction."""
-    found, left = [], round(seconds, 6)
+    found: list[tuple[float, str]] = []
+    left = round(seconds, 6)
     for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if left >= length:
             found.append((int(left // length), unit))
@@ -141,55 +144,57 @@ _EN_EVENTS = {
 
 
 class _English:
-    def crontab(self, time, days, months, weekdays):
+    def crontab(
+        self, time: tuple[Any, ...], days: list[int] | None, months: list[int] | None, weekdays: list[int] | None
+    ) -> str:
         text = getattr(self, f"_{time[0]}")(*time[1:])
         day = self._day(days, months, weekdays)
         if not day:
             return text if time[0] in ("every", "past") and time[2] is None else f"{text}{self._gap(text)}every day"
         return f"{text}{self._gap(text)}{day}"
 
-    def interval(self, seconds, relative):
+    def interval(self, seconds: float, relative: bool) -> str:
         units = _units(seconds)
         parts = [f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in units]
         text = f"every {units[0][1]}" if len(units) == 1 and units[0][0] == 1 else f"every {' '.join(parts)}"
         return f"{text}, rounded down to the whole {_resolution(seconds)}" if relative else text
 
-    def solar(self, event, latitude, longitude):
+    def solar(self, event: str, latitude: float, longitude: float) -> str:
         return f"at {_EN_EVENTS.get(event, event)}, latitude {latitude}, longitude {longitude}"
 
-    def clocked(self, time):
+    def clocked(self, time: str) -> str:
         return f"once, at {time}"
 
-    def other(self, text):
+    def other(self, text: str) -> str:
         return text
 
     @staticmethod
-    def _gap(text):
+    def _gap(text: str) -> str:
         return " " if text.startswith("at ") and "every hour from " not in text else ", "
 
-    def _never(self):
+    def _never(self) -> str:
         return "never"
 
-    def _every(self, step, hours):
+    def _every(self, step: int, hours: list[int] | None) -> str:
         return f"{'every minute' if step == 1 else f'every {step} minutes'}{self._within(hours)}"
 
-    def _past(self, minutes, hours):
+    def _past(self, minutes: list[int], hours: list[int] | None) -> str:
         text = f"at {self._numbers('minute', minutes)}"
         if hours and not _window(hours):
             return f"{text} of {self._numbers('hour', hours, 'the ')}"
         return f"{text} of every hour{self._within(hours)}"
 
-    def _within(self, hours):
+    def _within(self, hours: list[int] | None) -> str:
         if hours is None:
             return ""
         if window := (_window(hours)):
             return " from {} to {}".format(*window)
         return f" in {self._numbers('hour', hours, 'the ')}"
 
-    def _hours(self, step, first, last):
+    def _hours(self, step: int, first: str, last: str) -> str:
         return f"every {f'{step} hours' if step > 1 else 'hour'} from {first} to {last}"
 
-    def _times(self, runs):
+    def _times(self, runs: list[tuple[str, str]]) -> str:
         parts = []
         for alone, group in groupby(runs, lambda run: run[0] == run[1]):
             if alone:
@@ -198,7 +203,7 @@ class _English:
                 parts += [f"every hour from {first} to {last}" for first, last in group]
         return self._listed(parts, ", and ")
 
-    def _day(self, days, months, weekdays):
+    def _day(self, days: list[int] | None, months: list[int] | None, weekdays: list[int] | None) -> str:
         of = self._listed(self._ranges(months, _EN_MONTHS, 1), " and ") if months else ""
         on = self._listed(self._ranges(weekdays, _EN_DAYS), " and ") if weekdays else ""
         if days is None:
@@ -213,19 +218,21 @@ class _English:
             return f"on {days[0]} {of}"
         return f"on {self._numbers('day', days)} of {of or 'the month'}"
 
-    def _numbers(self, unit, numbers, article="", word=" and ", many=None):
+    def _numbers(
+        self, unit: str, numbers: Sequence[int], article: str = "", word: str = " and ", many: str | None = None
+    ) -> str:
         name = unit if len(numbers) == 1 else many or f"{unit}s"
         return f"{article}{name} {self._listed(self._ranges(numbers), word)}"
 
     @staticmethod
-    def _ranges(numbers, names=None, first=0):
-        def name(number):
+    def _ranges(numbers: Sequence[int], names: Sequence[str] | None = None, first: int = 0) -> list[str]:
+        def name(number: int) -> str:
             return names[number - first] if names else str(number)
 
         return [name(a) if a == b else f"{name(a)} to {name(b)}" for a, b in _runs(numbers)]
 
     @staticmethod
-    def _listed(items, word):
+    def _listed(items: Sequence[str], word: str) -> str:
         return word.join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else "none"
 
 
@@ -246,52 +253,54 @@ _KO_EVENTS = {
 
 
 class _Korean:
-    def crontab(self, time, days, months, weekdays):
+    def crontab(
+        self, time: tuple[Any, ...], days: list[int] | None, months: list[int] | None, weekdays: list[int] | None
+    ) -> str:
         text = getattr(self, f"_{time[0]}")(*time[1:])
         day = self._day(days, months, weekdays)
         if not day and not (time[0] in ("every", "past") and time[2] is None):
             day = "매일"
         return f"{day} {text}".strip()
 
-    def interval(self, seconds, relative):
+    def interval(self, seconds: float, relative: bool) -> str:
         text = " ".join(f"{number}{_KO_UNITS[unit]}" for number, unit in _units(seconds))
         return f"{text}마다{f' ({_KO_ROUNDED[_resolution(seconds)]}에 맞춤)' if relative else ''}"
 
-    def solar(self, event, latitude, longitude):
+    def solar(self, event: str, latitude: float, longitude: float) -> str:
         return f"위도 {latitude}, 경도 {longitude}의 {_KO_EVENTS.get(event, event)}"
 
-    def clocked(self, time):
+    def clocked(self, time: str) -> str:
         return f"{time}에 한 번"
 
-    def other(self, text):
+    def other(self, text: str) -> str:
         return text
 
-    def _never(self):
+    def _never(self) -> str:
         return "실행되지 않음"
 
-    def _every(self, step, hours):
+    def _every(self, step: int, hours: list[int] | None) -> str:
         return f"{self._within(hours)}{'매분' if step == 1 else f'{step}분마다'}"
 
-    def _past(self, minutes, hours):
+    def _past(self, minutes: list[int], hours: list[int] | None) -> str:
         text = self._numbers("분", minutes)
         if hours and not _window(hours):
             return f"{self._numbers('시', hours)}의 {text}"
         return f"{self._within(hours)}매시 {text}"
 
-    def _within(self, hours):
+    def _within(self, hours: list[int] | None) -> str:
         if hours is None:
             return ""
         if window := _window(hours):
             return "{}부터 {}까지 ".format(*window)
         return f"{self._numbers('시', hours)} 시간대에 "
 
-    def _hours(self, step, first, last):
+    def _hours(self, step: int, first: str, last: str) -> str:
         return f"{first}부터 {last}까지 {f'{step}시간마다' if step > 1 else '매시간'}"
 
-    def _times(self, runs):
+    def _times(self, runs: list[tuple[str, str]]) -> str:
         return ", ".join(first if first == last else f"{first}부터 {last}까지 매시간" for first, last in runs)
 
-    def _day(self, days, months, weekdays):
+    def _day(self, days: list[int] | None, months: list[int] | None, weekdays: list[int] | None) -> str:
         of = f"매년 {self._numbers('월', months)}" if months else ""
         on = ", ".join(_KO_DAYS[a] if a == b else f"{_KO_DAYS[a]}~{_KO_DAYS[b]}" for a, b in _runs(weekdays or []))
         if days is None:
@@ -305,8 +314,8 @@ class _Korean:
             return f"{of or '매월'} {dates}이 {on}이면"
         if on:
             return f"{f'{of}의' if of else '매월'} {dates} 중 {on}"
-        return f"{of}{' ' if len(months) == len(days) == 1 else '의 '}{dates}" if of else f"매월 {dates}"
+        return f"{of}{' ' if len(months or ()) == len(days) == 1 else '의 '}{dates}" if of else f"매월 {dates}"
 
     @staticmethod
-    def _numbers(unit, numbers):
+    def _numbers(unit: str, numbers: Sequence[int]) -> str:
         return ", ".join(f"{a}{unit}" if a == b else f"{a}~{b}{unit}" for a, b in _runs(numbers)) or "없음"
