@@ -110,7 +110,7 @@ def test_one_that_begins_to_die_is_a_difference_although_it_is_running(site):
 
 def test_one_that_was_started_before_its_code_changed_is_replaced(site, tmp_path, monkeypatch, capsys):
     """As after a deploy that was refused and one that went back: the entry is the same, what was imported is not."""
-    monkeypatch.setattr(proc, "CODE", str(tmp_path))
+    monkeypatch.setattr(proc, "ETC", str(tmp_path))
     moment = tmp_path / "mysite.code"
     text = section("mysite-worker")
     site.prove(site.bring(text))

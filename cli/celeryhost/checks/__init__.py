@@ -5,13 +5,21 @@ A function that yields nothing has found nothing wrong; one that cannot look rai
 
 from __future__ import annotations
 
-from collections import namedtuple
+from typing import NamedTuple
 
 OK, WARN, FAIL, SKIP = "ok", "warn", "FAIL", "skip"
 
-Finding = namedtuple("Finding", "level subject symptom cause fix check", defaults=(None, None, None))
-Finding.__doc__ = """One line: `level` of the four, whom it is about, the symptom in the words that people search for
-(of ok and skip what there is to say), its cause, its fix, and the name of the check."""
+
+class Finding(NamedTuple):
+    """One line: `level` of the four, whom it is about, the symptom in the words that people search for
+    (of ok and skip what there is to say), its cause, its fix, and the name of the check."""
+
+    level: str
+    subject: str
+    symptom: str | None
+    cause: str | None = None
+    fix: str | None = None
+    check: str | None = None
 
 
 class Skip(Exception):
@@ -21,17 +29,17 @@ class Skip(Exception):
 ROOT = "needs root's rights: use sudo"
 
 
-def ok(subject, text) -> Finding:
+def ok(subject: str, text: str) -> Finding:
     return Finding(OK, subject, text)
 
 
-def warn(subject, symptom, cause, fix) -> Finding:
+def warn(subject: str, symptom: str, cause: str | None, fix: str | None) -> Finding:
     return Finding(WARN, subject, symptom, cause, fix)
 
 
-def fail(subject, symptom, cause, fix) -> Finding:
+def fail(subject: str, symptom: str, cause: str | None, fix: str | None) -> Finding:
     return Finding(FAIL, subject, symptom, cause, fix)
 
 
-def skip(subject, text) -> Finding:
+def skip(subject: str, text: str) -> Finding:
     return Finding(SKIP, subject, text)

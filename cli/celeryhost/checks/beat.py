@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..celery import command_line
 from ..celery.active import broker
 from ..celery.command_line import option
-from . import Skip, fail, ok, skip, warn
+from . import Finding, Skip, fail, ok, skip, warn
 from .host import App, Host, Part, processes, section
 
 LATE = 15  # seconds; beat itself is late by less than one
@@ -23,7 +25,7 @@ def _beat(app: App) -> Part:
     return app.beats[0]
 
 
-def beats(host: Host, app: App):
+def beats(host: Host, app: App) -> Iterator[Finding]:
     """Two beats send every task twice. One that waits for the lock (flock) is a standby and no second one."""
     part = _beat(app)
     try:
@@ -67,7 +69,7 @@ def running(part: Part, known: dict[int, list[str]], url: str | None = None) -> 
     return found
 
 
-def _is_same(pid: int, command, part: Part, url: str | None) -> bool:
+def _is_same(pid: int, command: command_line.Command, part: Part, url: str | None) -> bool:
     """Two projects may both be `-A config`, and one project may run twice for two brokers. The folder and the broker
     tell them apart, where this user may see them; of another container's beat, only the broker."""
     try:
@@ -83,7 +85,7 @@ def _is_same(pid: int, command, part: Part, url: str | None) -> bool:
     return not elsewhere and _is_same_place(pid, part)
 
 
-def _place(url: str, pid) -> tuple:
+def _place(url: str, pid: int | str) -> tuple[Any, Any, str]:
     """What is the same for two addresses of one broker's database; `pid` is whose network the address is of."""
     parts = urlsplit(url)
     try:
@@ -97,9 +99,9 @@ def _place(url: str, pid) -> tuple:
     except (OSError, UnicodeError):
         address = host
     if address.startswith("127.") or host in ("localhost", "::1") or host.startswith("/"):
-        address = ("here" if not host.startswith("/") else host, network)
-    elif _is_own(address):
-        address = ("here", _namespace("self", "net"))
+        return ("here" if not host.startswith("/") else host, network), port, parts.path.strip("/") or "0"
+    if _is_own(address):
+        return ("here", _namespace("self", "net")), port, parts.path.strip("/") or "0"
     return address, port, parts.path.strip("/") or "0"
 
 
@@ -113,7 +115,7 @@ def _is_own(address: str) -> bool:
         return False
 
 
-def _namespace(pid, kind: str) -> str:
+def _namespace(pid: int | str, kind: str) -> str:
     try:
         return os.readlink(f"/proc/{pid}/ns/{kind}")
     except OSError:
@@ -143,7 +145,7 @@ def _parent(pid: int) -> int:
     return int(_stat(pid)[1])
 
 
-def ticking(host: Host, app: App):
+def ticking(host: Host, app: App) -> Iterator[Finding]:
     """By Celery's own reckoning of when each entry was due after it was last sent, as beat's log says."""
     part = _beat(app)
     if not part.row or not part.row.pid or time.time() - part.row.started < LATE:
@@ -153,7 +155,7 @@ def ticking(host: Host, app: App):
         raise Skip("the schedule cannot be read")
     late = {name: seconds for name, seconds in found["late"].items() if seconds > LATE}
     if late:
-        name = max(late, key=late.get)
+        name = max(late, key=lambda name: late[name])
         yield fail(
             part.name,
             f"beat has stopped: {name!r} was due {late[name]} s ago",
@@ -166,7 +168,7 @@ def ticking(host: Host, app: App):
         yield ok(part.name, f"{found['entries']} entries, none late")
 
 
-def scheduler(host: Host, app: App):
+def scheduler(host: Host, app: App) -> Iterator[Finding]:
     """https://django-celery-beat.readthedocs.io: without its scheduler nothing reads what the admin's page holds."""
     part, found = _beat(app), section(app, "beat")
     if found["refused"]:
@@ -189,7 +191,7 @@ def scheduler(host: Host, app: App):
         yield ok(part.name, f"{found['scheduler']}, {found['entries']} entries")
 
 
-def zone(host: Host, app: App):
+def zone(host: Host, app: App) -> Iterator[Finding]:
     """https://docs.celeryq.dev/en/stable/userguide/periodic-tasks.html#time-zones
 
     Without USE_TZ, as seen with django-celery-beat 2.9: a new entry in Asia/Seoul first ran 9 hours late, one in

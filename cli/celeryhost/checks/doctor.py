@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import Any, NamedTuple
 
 from ..errors import FAILED
 from ..errors import OK as FINE
@@ -13,9 +14,16 @@ from .host import Host, processes
 
 HOST, APP, REDIS = "host", "app", "redis"
 
-Check = namedtuple("Check", "name of look good")
-Check.__doc__ = """A check: its name, what it is of (`host`; each `app`; each `redis`), its function (checks/), and what
-to say when that finds nothing to say."""
+
+class Check(NamedTuple):
+    """A check: its name, what it is of (`host`; each `app`; each `redis`), its function (checks/), and what
+    to say when that finds nothing to say."""
+
+    name: str
+    of: str
+    look: Callable[..., Iterator[Finding]]
+    good: str | None
+
 
 CHECKS = (
     Check("supervisord", HOST, supervision.supervisord, "answers"),
@@ -56,7 +64,7 @@ CHECKS = (
 )
 
 
-def examine(host: Host):
+def examine(host: Host) -> Iterator[Finding]:
     """Look at this machine and yield Findings, in the order of CHECKS.
 
     Raises Failure: UNKNOWN for an app that is not here, USAGE for a configuration file that is none.
@@ -74,7 +82,7 @@ def examine(host: Host):
             yield from _looked(check, name, args)
 
 
-def _subjects(host: Host, of: str) -> list[tuple]:
+def _subjects(host: Host, of: str) -> list[tuple[Any, ...]]:
     if of == HOST:
         return [("machine", (host,))]
     if of == APP:
@@ -84,15 +92,14 @@ def _subjects(host: Host, of: str) -> list[tuple]:
     return [(server.subject, (server,)) for server in host.redises]
 
 
-def _looked(check: Check, name: str, args: tuple):
+def _looked(check: Check, name: str, args: tuple[Any, ...]) -> Iterator[Finding]:
     found = 0
     try:
         for finding in check.look(*args):
             found += 1
-            told = {
-                field: hide_passwords(getattr(finding, field) or "") or None for field in ("symptom", "cause", "fix")
-            }
-            yield finding._replace(check=check.name, **told)
+            told = (hide_passwords(text or "") or None for text in (finding.symptom, finding.cause, finding.fix))
+            symptom, cause, fix = told
+            yield finding._replace(check=check.name, symptom=symptom, cause=cause, fix=fix)
     except Skip as reason:
         yield Finding(SKIP, name, str(reason), check=check.name)
     except PermissionError:
@@ -102,7 +109,7 @@ def _looked(check: Check, name: str, args: tuple):
             yield Finding(OK, name, check.good, check=check.name)
 
 
-def beats(host: Host) -> list[dict]:
+def beats(host: Host) -> list[dict[str, Any]]:
     """The apps whose beat runs here, with what tells their brokers apart wherever one is asked: `app`, `broker`."""
     found = []
     with suppress(Skip):
@@ -113,9 +120,9 @@ def beats(host: Host) -> list[dict]:
     return found
 
 
-def rivals(beats_by_host: dict[str, list[dict]]):
+def rivals(beats_by_host: dict[str, list[dict[str, Any]]]) -> Iterator[Finding]:
     """Findings about beats of several hosts that fill the same broker, of the same app."""
-    hosts: dict[tuple, list[str]] = {}
+    hosts: dict[tuple[Any, ...], list[str]] = {}
     for host, running in beats_by_host.items():
         for entry in running:
             hosts.setdefault((entry["app"], entry["broker"]), []).append(host)
@@ -129,6 +136,6 @@ def rivals(beats_by_host: dict[str, list[dict]]):
             )._replace(check="beat")
 
 
-def exit_code(findings) -> int:
+def exit_code(findings: Iterable[Finding]) -> int:
     """FAILED when one of them is a FAIL."""
     return FAILED if any(finding.level == FAIL for finding in findings) else FINE

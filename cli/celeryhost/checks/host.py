@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections import namedtuple
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from shlex import split
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from .. import others, proc
 from ..celery import command_line
 from ..celery.command_line import option
 from ..celery.log_lines import entry_sent
 from ..errors import DENIED, UNKNOWN, Failure, near
+from ..hosts.target import Target
 from ..logs import times
 from ..paths import REDIS_PASSWORD
 from ..project import tasks
@@ -23,7 +25,7 @@ from ..scripts import task as task_script
 from ..supervisor import conffile, locate
 from ..supervisor.programs import is_stream
 from ..supervisor.rpc import Supervisor
-from ..supervisor.status import look
+from ..supervisor.status import Report, Row, look
 from ..watchdog.decisions import LONGEST_SLEEP
 from . import ROOT, Skip
 from .redis import Redis
@@ -34,9 +36,18 @@ LISTENING = "0A"  # include/net/tcp_states.h
 LOG_END = 1 << 18  # bytes of beat's log that are looked through
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
 
-Part = namedtuple("Part", "name program words command row read")
-Part.__doc__ = """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, Celery's own words
-of its command line, which of the two it is, its status.Row (None without one), and what tasks.read_command reads."""
+
+class Part(NamedTuple):
+    """A `celery worker` or `celery beat`: its name in Supervisor, its conffile.Program, Celery's own words of its
+    command line, which of the two it is, its status.Row (None without one), and what tasks.read_command reads."""
+
+    name: str
+    program: conffile.Program
+    words: list[str]
+    command: str
+    row: Row | None
+    read: tasks.Worker
+
 
 # Options of a worker that take the place of settings: https://docs.celeryq.dev/en/stable/reference/cli.html.
 # --time-limit is none: a task_time_limit of the project wins over it.
@@ -51,30 +62,34 @@ INSTEAD = (
 AT_MOST = {"beat_max_loop_interval": LONGEST_SLEEP}  # with module celeryhost_beat
 
 
-class fact:  # noqa: N801
+_Value = TypeVar("_Value")
+
+
+class fact(Generic[_Value]):  # noqa: N801
     """A property that is found once; also a Skip or Failure in its place."""
 
-    def __init__(self, find) -> None:
+    def __init__(self, find: Callable[[Any], _Value]) -> None:
         self.find = find
         self.name = find.__name__
 
-    def __get__(self, owner, _):
-        kept = owner.__dict__.setdefault("kept", {})
+    def __get__(self, owner: Any, _: object) -> _Value:
+        kept: dict[str, Any] = owner.__dict__.setdefault("kept", {})
         if self.name not in kept:
             try:
                 kept[self.name] = self.find(owner), None
             except (Skip, Failure) as error:
                 kept[self.name] = None, error
-        value, error = kept[self.name]
-        if error:
-            raise error
+        value: _Value
+        value, raised = kept[self.name]
+        if raised:
+            raise raised
         return value
 
 
 class App:
     """A Celery app of this host: its workers and beats, and what its own Python says of it."""
 
-    def __init__(self, host: Host, name: str, parts: list[Part], others: list) -> None:
+    def __init__(self, host: Host, name: str, parts: list[Part], others: list[Any]) -> None:
         self.host = host
         self.name = name
         self.workers = [part for part in parts if part.command == "worker"]
@@ -83,7 +98,7 @@ class App:
         self.others = others  # conffile.Programs beside worker and beat
 
     @fact
-    def answer(self) -> dict:
+    def answer(self) -> dict[str, Any]:
         """What scripts/doctor.py answers, also its `error`; raises Failure where it cannot run."""
         part = self.parts[0]
         given = {setting: option(part.words, short, long) for short, long, setting in INSTEAD}
@@ -98,7 +113,7 @@ class App:
         return tasks.ask(part.read, request, PROBE_SECONDS + tasks.START_SECONDS, *scripts)
 
     @property
-    def probe(self) -> dict:
+    def probe(self) -> dict[str, Any]:
         """The answer of a project that loads; raises Skip for one that does not."""
         try:
             answer = self.answer
@@ -108,15 +123,15 @@ class App:
             raise Skip("the project does not load")
         return answer
 
-    def _beat(self) -> dict:
+    def _beat(self) -> dict[str, Any]:
         part = self.beats[0]
         scheduler = option(part.words, "-S", "--scheduler")
         return {"scheduler": scheduler, **sent(part)}
 
 
-def section(app: App, name: str) -> dict:
+def section(app: App, name: str) -> dict[str, Any]:
     """A section of scripts/doctor.py's answer; raises Skip where its question could not be asked."""
-    found = app.probe[name]
+    found: dict[str, Any] = app.probe[name]
     if "error" in found:
         raise Skip(found["error"])
     return found
@@ -125,7 +140,7 @@ def section(app: App, name: str) -> dict:
 class Host:
     """`target`: the shared options (hosts.target.Target); `names`: the apps to look at, none for all."""
 
-    def __init__(self, target, names=()) -> None:
+    def __init__(self, target: Target, names: Sequence[str] = ()) -> None:
         self.target = target
         self.names = names
 
@@ -135,7 +150,7 @@ class Host:
         return Supervisor(locate.find(self.target.config, self.target.url, self.target.user))
 
     @fact
-    def report(self):
+    def report(self) -> Report:
         """status.look; raises Skip where supervisord does not answer, which check `supervisord` says."""
         try:
             return look(self.supervisor)
@@ -145,7 +160,8 @@ class Host:
     @fact
     def live(self) -> Supervisor:
         """The supervisord, as one that answers; raises Skip."""
-        return self.supervisor if self.report else None
+        assert self.report  # which raises Skip
+        return self.supervisor
 
     @fact
     def pid(self) -> int:
@@ -153,10 +169,10 @@ class Host:
         pid = self.report.pid
         if not os.path.isdir(f"/proc/{pid}") or not conffile.is_supervisord(pid):
             raise Skip("supervisord is on another machine")
-        return pid
+        return int(pid)
 
     @fact
-    def programs(self) -> dict:
+    def programs(self) -> dict[str, conffile.Program]:
         """conffile.load; raises Skip where the files are not readable, by this user or at all."""
         try:
             config = self.supervisor.server.config
@@ -178,6 +194,7 @@ class Host:
             if command:
                 name, group = program.name, program.group
                 read = tasks.read_command(program, command_line.NAMES)
+                assert read, "what `celery` is to do is among NAMES"
                 app = name.partition("-worker")[0] if command.name == "worker" else name.removesuffix("-beat")
                 row = next((rows[shown] for shown in program.logs if shown in rows), None)
                 shown = group if group == name else next(iter(program.logs))  # as a person names it to celeryhost
@@ -193,7 +210,7 @@ class Host:
                 raise Failure(f"no app {name!r} with a Celery worker or beat here", UNKNOWN, near(name, found) or known)
         return [found[name] for name in self.names or found]
 
-    def _beside(self, app: str, parts: dict[str, list[Part]]) -> list:
+    def _beside(self, app: str, parts: dict[str, list[Part]]) -> list[Any]:
         """Programs named after an app, and after no longer name of one, that are no worker and no beat of any."""
         celery = {part.program.name for them in parts.values() for part in them}
         longer = tuple(f"{name}-" for name in parts if name.startswith(f"{app}-"))
@@ -204,9 +221,9 @@ class Host:
         ]
 
     @property
-    def rows(self) -> list:
+    def rows(self) -> list[Row]:
         try:
-            return self.report.rows
+            return list(self.report.rows)
         except Skip:
             return []
 
@@ -219,7 +236,7 @@ class Host:
             found.setdefault(redis.place, redis).kombus.append(kombu)
         return list(found.values()) or self._own_redis()
 
-    def _redis_urls(self):
+    def _redis_urls(self) -> Iterator[tuple[str, str]]:
         try:
             apps = self.apps
         except Skip:
@@ -277,7 +294,7 @@ def log_of(part: Part) -> str | None:
     return None if path and is_stream(path) else path
 
 
-def sent(part: Part) -> dict:
+def sent(part: Part) -> dict[str, Any]:
     """What beat's log tells: `sent`, {entry: when it was last sent}, and `since`, when telling begins, or None."""
     found: dict[str, float] = {}
     since = None
@@ -319,7 +336,7 @@ def listener(port: int) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def processes(uids=None) -> dict[int, list[str]]:
+def processes(uids: Collection[int] | None = None) -> dict[int, list[str]]:
     """The command lines of this machine's processes, by pid; of those accounts alone, where they are given."""
     found = {}
     for name in os.listdir("/proc"):

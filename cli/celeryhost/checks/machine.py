@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+from collections.abc import Iterator
 
-from . import Skip, ok, warn
+from . import Finding, Skip, ok, warn
 from .host import Host
 
 SUBJECT = "machine"
@@ -13,7 +14,7 @@ REBOOT = "/run/reboot-required"
 TIME_ERROR = 5  # of adjtimex(2): the clock is not synchronised
 
 
-def clock(host: Host):
+def clock(host: Host) -> Iterator[Finding]:
     """https://man7.org/linux/man-pages/man2/adjtimex.2.html: crontabs and ETAs go by it."""
     libc = ctypes.CDLL(None, use_errno=True)
     question = ctypes.create_string_buffer(512)  # struct timex with modes 0: only asks
@@ -31,7 +32,7 @@ def clock(host: Host):
         yield ok(SUBJECT, "the clock is synchronised")
 
 
-def reboot(host: Host):
+def reboot(host: Host) -> Iterator[Finding]:
     """Debian's packages ask for one with this file (policy of update-notifier and unattended-upgrades)."""
     try:
         open(REBOOT).close()

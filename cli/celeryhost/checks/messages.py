@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from . import Skip, fail, ok, warn
+from . import Finding, Skip, fail, ok, warn
 from .host import App, Host, section
 from .redis import Redis
 
@@ -30,12 +31,12 @@ def identity(app: App) -> str:
     """What is the same for one broker from whichever host and by whichever address; raises Skip."""
     found = section(app, "broker")
     if found["transport"] not in ("redis", "rediss"):
-        return found["shown"]
+        return str(found["shown"])
     info, _ = Redis(found["url"]).facts
     return f"{info['run_id']}/{urlsplit(found['url']).path.strip('/') or '0'}"
 
 
-def broker(host: Host, app: App):
+def broker(host: Host, app: App) -> Iterator[Finding]:
     """With a broker that refuses it a worker is RUNNING and useless."""
     found = section(app, "broker")
     shown = found["shown"]
@@ -51,7 +52,7 @@ def broker(host: Host, app: App):
     )
 
 
-def results(host: Host, app: App):
+def results(host: Host, app: App) -> Iterator[Finding]:
     """Reads from it: a table that was not migrated, or a wrong password, shows nowhere else before the first result."""
     found = section(app, "results")
     if found["disabled"]:
@@ -80,7 +81,7 @@ def results(host: Host, app: App):
         yield ok(app.name, f"{found['backend']} answers")
 
 
-def workers(host: Host, app: App):
+def workers(host: Host, app: App) -> Iterator[Finding]:
     """A main process that hangs is RUNNING to Supervisor; a worker started before the code changed lacks its tasks."""
     if section(app, "broker")["refused"]:
         raise Skip("the broker is not reached")
@@ -105,7 +106,7 @@ def workers(host: Host, app: App):
             yield ok(part.name, f"{node} answers and knows its tasks")
 
 
-def queues(host: Host, app: App):
+def queues(host: Host, app: App) -> Iterator[Finding]:
     """Two looks at each queue that has something in it, with what the workers finished between them."""
     found = section(app, "queues")
     for name, queue in found["queues"].items():
@@ -137,7 +138,7 @@ def queues(host: Host, app: App):
             yield ok(app.name, f"{name}: {after} wait, {found['done']} taken in {found['seconds']:.0f} s")
 
 
-def visibility(host: Host, app: App):
+def visibility(host: Host, app: App) -> Iterator[Finding]:
     """https://docs.celeryq.dev/en/stable/getting-started/backends-and-brokers/redis.html#visibility-timeout: what
     is not acknowledged by then is given to another worker."""
     found = section(app, "broker")

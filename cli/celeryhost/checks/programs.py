@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from glob import glob
 from shlex import split
 
@@ -11,8 +12,9 @@ from .. import account
 from ..celery.command_line import option
 from ..errors import Failure
 from ..project import tasks
-from . import ROOT, Skip, fail, ok, warn
-from .host import App, Host, log_of
+from ..supervisor import conffile
+from . import ROOT, Finding, Skip, fail, ok, warn
+from .host import App, Host, Part, log_of
 
 SHORT_GRACE = 60  # seconds; below that tasks without a time limit can be expected to be killed
 BIG_LOG = 100 << 20
@@ -21,10 +23,12 @@ TEST_SECONDS = 20
 TEST = 'for word; do test "${word%%:*}" "${word#*:}" || echo "$word"; done'
 
 
-def paths(host: Host, app: App):
+def paths(host: Host, app: App) -> Iterator[Finding]:
     """A virtual environment whose Python lies under another user's home cannot be run by the program's user; Supervisor
     then says only `Exited too quickly`."""
-    for program, wanted in [*map(_needs, app.parts), *((program, {}) for program in app.others)]:
+    needed: list[tuple[conffile.Program, dict[str, set[str]]]] = [*map(_needs, app.parts)]
+    needed += [(program, {}) for program in app.others]
+    for program, wanted in needed:
         everybody = {program.directory, split(program.command)[0]}
         words = [f"-x:{path}" for path in sorted(everybody | wanted.get("-x", set()), key=str) if path and "/" in path]
         words += [f"-w:{path}" for path in wanted.get("-w", ())]
@@ -37,17 +41,20 @@ def paths(host: Host, app: App):
             yield ok(program.name, f"{program.user or 'the user of supervisord'} reaches {reached}")
 
 
-def _needs(part) -> tuple:
+def _needs(part: Part) -> tuple[conffile.Program, dict[str, set[str]]]:
     """A worker's or beat's conffile.Program, and the paths that it must be able to run or enter (-x) and to write."""
     python = part.read.python
-    wanted = {"-x": {python, os.path.realpath(python)} if os.path.exists(python) else {python}, "-w": set()}
+    wanted: dict[str, set[str]] = {
+        "-x": {python, os.path.realpath(python)} if os.path.exists(python) else {python},
+        "-w": set(),
+    }
     log = option(part.words, "-f", "--logfile")  # what Supervisor captures it opens as root
     if log:
         wanted["-w"].add(log if os.path.exists(log) else os.path.dirname(log))
     return part.program, wanted
 
 
-def _failing(program, words: list[str]):
+def _failing(program: conffile.Program, words: list[str]) -> list[str]:
     """Those of `-x:PATH` and so on that do not hold for the user of the program."""
     try:
         owner = tasks.runs_as(program)
@@ -62,7 +69,7 @@ def _failing(program, words: list[str]):
     return os.fsdecode(said).splitlines()
 
 
-def _explained(mode: str, path: str, program) -> tuple[str, str, str]:
+def _explained(mode: str, path: str, program: conffile.Program) -> tuple[str, str, str]:
     user = program.user or "supervisord's user"
     if not os.path.lexists(path):
         folder = path
@@ -87,7 +94,7 @@ def _explained(mode: str, path: str, program) -> tuple[str, str, str]:
     return f"[Errno 13] Permission denied: {path!r}{said}", why, fix
 
 
-def _barred(path: str, program) -> str | None:
+def _barred(path: str, program: conffile.Program) -> str | None:
     """The first folder on the way to `path` that the program's user may not enter."""
     for way in (path, os.path.realpath(path)):
         folders = [way[:at] or "/" for at, letter in enumerate(way) if letter == "/"]
@@ -96,7 +103,7 @@ def _barred(path: str, program) -> str | None:
     return None
 
 
-def users(host: Host, app: App):
+def users(host: Host, app: App) -> Iterator[Finding]:
     """http://supervisord.org/configuration.html, user=: what runs may still be another than what is configured."""
     import pwd
 
@@ -130,7 +137,7 @@ def users(host: Host, app: App):
             yield ok(part.name, f"runs as {name}")
 
 
-def code(host: Host, app: App):
+def code(host: Host, app: App) -> Iterator[Finding]:
     """A process runs what it has imported: after a deploy that was refused, or one that went back, that may be other
     code than is on disk, and a part of each once a process of its pool is replaced."""
     names = {program.group for program in (*(part.program for part in app.parts), *app.others)}
@@ -149,7 +156,7 @@ def code(host: Host, app: App):
             yield ok(row.name, "was started with the code that is on disk")
 
 
-def grace(host: Host, app: App):
+def grace(host: Host, app: App) -> Iterator[Finding]:
     """What runs longer than stopwaitsecs is killed at each restart; TERM to the group kills tasks at once (Celery 2700,
     3631, 4200)."""
     for part in app.workers:
@@ -192,7 +199,7 @@ def grace(host: Host, app: App):
             yield ok(part.name, f"stopwaitsecs {seconds}, longest task {told}")
 
 
-def logs(host: Host, app: App):
+def logs(host: Host, app: App) -> Iterator[Finding]:
     """A log's folder that is gone shows at the next start only; a log that nobody rotates fills the disk."""
     patterns = _rotated()
     for part in app.parts:
@@ -241,7 +248,7 @@ def _is_match(path: str, pattern: str) -> bool:
     return path == pattern or (fnmatchcase(path, pattern) and path.count("/") == pattern.count("/"))
 
 
-def disk(host: Host, app: App):
+def disk(host: Host, app: App) -> Iterator[Finding]:
     """A full disk: the program stays RUNNING, its lines vanish, and Redis stops taking tasks (MISCONF)."""
     folders = {os.path.dirname(log) for part in app.parts if (log := log_of(part)) and log.startswith("/")}
     folders |= {part.program.directory for part in app.parts if part.program.directory}

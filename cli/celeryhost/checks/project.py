@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from .. import masking, others
@@ -13,7 +15,7 @@ from ..errors import DENIED, Failure
 from ..paths import noted
 from ..project.preflight import sources
 from ..scripts import mysql as mysql_script
-from . import ROOT, Skip, fail, ok, skip, warn
+from . import ROOT, Finding, Skip, fail, ok, skip, warn
 from .host import App, Host, modules, section
 
 UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError)  # the last two of what is nested without an end
@@ -39,7 +41,7 @@ REMOVED = {
 }
 
 
-def app(host: Host, app: App):
+def app(host: Host, app: App) -> Iterator[Finding]:
     """Loads it as its worker does: same Python, user, folder and environment."""
     try:
         answer = app.answer
@@ -60,7 +62,7 @@ def app(host: Host, app: App):
         yield ok(app.name, f"loads as {app.parts[0].program.user or 'this user'}")
 
 
-def removed(host: Host, app: App):
+def removed(host: Host, app: App) -> Iterator[Finding]:
     """By ast over the project's files, since a module that is imported late breaks late."""
     directory = app.parts[0].program.directory
     if not directory:
@@ -75,7 +77,7 @@ def removed(host: Host, app: App):
             continue
         for line, name in removed_imports(text):
             found += 1
-            module = gone(name)
+            module = gone(name) or name
             missing = "celery.task" if module.startswith("celery.task.") else module
             yield fail(
                 app.name,
@@ -87,7 +89,7 @@ def removed(host: Host, app: App):
         yield ok(app.name, f"nothing of {directory} imports what Celery has removed")
 
 
-def removed_imports(text: bytes):
+def removed_imports(text: bytes) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of each import in a source that Celery can no longer serve; a caught one is none."""
     if b"celery" not in text:
         return
@@ -128,7 +130,7 @@ def _catches_imports(handler: ast.ExceptHandler) -> bool:
     return bool(names & {"ImportError", "ModuleNotFoundError", "Exception"})
 
 
-def publisher(host: Host, app: App):
+def publisher(host: Host, app: App) -> Iterator[Finding]:
     """Celery issue 6370: what does not import the app publishes with Celery's default broker, amqp."""
     program = app.parts[0].program
     name = (app.parts[0].read.app or "").partition(":")[0]
@@ -155,7 +157,7 @@ def publisher(host: Host, app: App):
         )
 
 
-def settings(host: Host, app: App):
+def settings(host: Host, app: App) -> Iterator[Finding]:
     """What the command line and the environment bring in beside the project's settings, never silently.
 
     https://docs.celeryq.dev/en/stable/userguide/configuration.html; measured: everything behind `--` overrides the
@@ -185,11 +187,11 @@ def settings(host: Host, app: App):
         yield ok(app.name, f"brought in from outside, nothing overridden: {', '.join(same)}")
 
 
-def _written(value) -> str:
+def _written(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def databases(host: Host, app: App):
+def databases(host: Host, app: App) -> Iterator[Finding]:
     """A task needs it, and a worker is RUNNING without; a project that does not read DATABASE_URL does without, too."""
     found = section(app, "databases")
     for alias, entry in found["known"].items():
@@ -211,7 +213,7 @@ def databases(host: Host, app: App):
             yield ok(app.name, f"{alias}: {entry['backend']}{'' if entry['file'] else ' answers'}")
 
 
-def redis(host: Host, app: App):
+def redis(host: Host, app: App) -> Iterator[Finding]:
     """A cache or a channel layer that this machine's Redis refuses; `celeryhost provision` names the same."""
     for place in section(app, "redis")["places"]:
         place = redis_places.located(place)
@@ -226,7 +228,7 @@ def redis(host: Host, app: App):
         )
 
 
-def _is_locked(place: dict) -> bool:
+def _is_locked(place: dict[str, Any]) -> bool:
     """Whether a Redis there asks for a password."""
     try:
         resp.ask(urlsplit(f"redis://{place['host']}:{place['port']}"), [("PING",)])
@@ -237,7 +239,7 @@ def _is_locked(place: dict) -> bool:
     return False
 
 
-def mysql(host: Host, app: App):
+def mysql(host: Host, app: App) -> Iterator[Finding]:
     """Before `migrate` finds out; see scripts/mysql.py."""
     found = section(app, "mysql")["too_long"]
     if found:

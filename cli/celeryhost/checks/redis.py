@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..celery import resp
-from . import Skip, fail, ok, warn
+from . import Finding, Skip, fail, ok, warn
 
 MB = 1 << 20
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
@@ -35,10 +37,10 @@ class Redis:
         self.place = self.path or f"{self.url.hostname or 'localhost'}:{self.url.port or 6379}"
         self.subject = f"redis {self.place}"
         self.kombus: list[str] = []  # the versions that apps use it with, "" for one that is not known
-        self.kept: tuple | None = None
+        self.kept: tuple[Any, ...] | None = None
 
     @property
-    def facts(self) -> tuple[dict, dict]:
+    def facts(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """INFO and CONFIG GET *, as {name: text}; raises Skip where it does not answer (check `broker` says why)."""
         if self.kept is None:
             try:
@@ -48,14 +50,14 @@ class Redis:
             self.kept = self._understood(info, settings)
         return self.kept
 
-    def _understood(self, info, settings) -> tuple[dict, dict]:
+    def _understood(self, info: object, settings: object) -> tuple[dict[str, str], dict[str, str]]:
         """`facts` in the replies of a Redis; raises Skip for those of anything else."""
-        words = settings if isinstance(settings, list) else [None]
-        if not isinstance(info, bytes) or len(words) % 2 or not all(isinstance(word, bytes) for word in words):
+        given = settings if isinstance(settings, list) else [None]
+        words = [word.decode(errors="replace") for word in given if isinstance(word, bytes)]
+        if not isinstance(info, bytes) or len(given) % 2 or len(words) < len(given):
             raise Skip(f"what answers at {self.place} is no Redis")
         lines = [line.partition(":") for line in info.decode(errors="replace").splitlines() if ":" in line]
         told = {name: value for name, _, value in lines}
-        words = [word.decode(errors="replace") for word in words]
         set_to = dict(zip(words[::2], words[1::2], strict=True))
         numbers = told.get("used_memory", ""), set_to.get("maxmemory") or "0"
         release = re.match(r"\d{1,6}\.\d{1,6}", told.get("redis_version", ""))
@@ -90,7 +92,7 @@ class Redis:
             return False
 
 
-def version(redis: Redis):
+def version(redis: Redis) -> Iterator[Finding]:
     """kombu 5.7 asks for ZRANGE … BYSCORE, which Redis has since 6.2 (kombu 2628)."""
     info, _ = redis.facts
     number = info.get("redis_version", "0")
@@ -111,7 +113,7 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")[:2]))
 
 
-def eviction(redis: Redis):
+def eviction(redis: Redis) -> Iterator[Finding]:
     """https://redis.io/docs/latest/develop/reference/eviction/: any other policy throws queued tasks away."""
     _, settings = redis.facts
     policy = settings.get("maxmemory-policy", "noeviction")
@@ -124,7 +126,7 @@ def eviction(redis: Redis):
         )
 
 
-def persistence(redis: Redis):
+def persistence(redis: Redis) -> Iterator[Finding]:
     """https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/"""
     info, settings = redis.facts
     said = [
@@ -157,7 +159,7 @@ def persistence(redis: Redis):
         )
 
 
-def memory(redis: Redis):
+def memory(redis: Redis) -> Iterator[Finding]:
     """https://redis.io/docs/latest/operate/oss_and_stack/management/optimization/memory-optimization/"""
     info, settings = redis.facts
     used, most = int(info["used_memory"]), int(settings.get("maxmemory") or 0)
@@ -179,7 +181,7 @@ def memory(redis: Redis):
         yield ok(redis.subject, f"{used // MB} of {most // MB} MB used")
 
 
-def exposure(redis: Redis):
+def exposure(redis: Redis) -> Iterator[Finding]:
     """https://redis.io/docs/latest/operate/oss_and_stack/management/security/: whoever reaches it can run tasks.
 
     Protected mode lets nobody but loopback in without a password; before Redis 7 an address in `bind` switched it off.
@@ -214,7 +216,7 @@ def exposure(redis: Redis):
         yield ok(redis.subject, "asks for a password")
 
 
-def overcommit(redis: Redis):
+def overcommit(redis: Redis) -> Iterator[Finding]:
     """https://redis.io/docs/latest/operate/oss_and_stack/management/admin/: its fork needs it."""
     if not redis.is_here:
         raise Skip(f"{redis.place} is another machine: run doctor there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 from ..errors import DENIED, DOWN, USAGE, Failure
 from ..paths import SUPERVISORD_CONF
@@ -12,7 +13,7 @@ from ..supervisor.loops import loops
 from ..supervisor.programs import processes as processes_of
 from ..supervisor.programs import tail
 from ..supervisor.status import reread
-from . import ROOT, Skip, fail, ok, skip, warn
+from . import ROOT, Finding, Skip, fail, ok, skip, warn
 from .host import Host, processes
 
 SUBJECT = "supervisord"
@@ -29,7 +30,7 @@ MEANINGS = (
 )
 
 
-def supervisord(host: Host):
+def supervisord(host: Host) -> Iterator[Finding]:
     """http://supervisord.org/running.html; a supervisord that hangs does not answer either."""
     try:
         supervisor = host.supervisor
@@ -52,7 +53,7 @@ def supervisord(host: Host):
     yield ok(SUBJECT, f"version {version} answers at {supervisor.server.url}")
 
 
-def programs(host: Host):
+def programs(host: Host) -> Iterator[Finding]:
     """http://supervisord.org/subprocess.html#process-states: FATAL does not end by itself."""
     rows = host.report.rows
     names = {part.program.group for app in host.apps for part in app.parts} if host.names else None
@@ -83,7 +84,7 @@ def _fix(said: str) -> str | None:
     return next((fix for pattern, fix in MEANINGS if re.search(pattern, said)), None)
 
 
-def configuration(host: Host):
+def configuration(host: Host) -> Iterator[Finding]:
     """A file that supervisord cannot read blocks every `update`, and at boot supervisord itself does not start."""
     try:
         changes = dict(zip(("added", "changed", "removed"), reread(host.live, host.live.server.config), strict=True))
@@ -102,7 +103,7 @@ def configuration(host: Host):
         )
 
 
-def warning(host: Host):
+def warning(host: Host) -> Iterator[Finding]:
     """supervisor/options.py warns of what is a way to become root: a supervisord.conf in the current folder."""
     pid = host.pid
     if os.stat(f"/proc/{pid}").st_uid == 0 and conffile.main_file(pid) is None:
@@ -115,7 +116,7 @@ def warning(host: Host):
         )
 
 
-def files(host: Host):
+def files(host: Host) -> Iterator[Finding]:
     """supervisord holds some for each program (http://supervisord.org/configuration.html, minfds); they inherit it."""
     try:
         with open(f"/proc/{host.pid}/limits") as lines:

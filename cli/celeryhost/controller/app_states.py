@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from .. import apps
 from ..errors import USAGE, Failure
@@ -56,7 +58,7 @@ def source_files(src: str) -> dict[str, str]:
     return found
 
 
-def source_problems(described: list[dict]) -> list[str]:
+def source_problems(described: list[dict[str, Any]]) -> list[str]:
     """What is wrong with the folders that are to be brought from here, one line each."""
     return [
         problem
@@ -66,18 +68,18 @@ def source_problems(described: list[dict]) -> list[str]:
     ]
 
 
-def looked_at(described: list[dict]) -> list[dict]:
+def looked_at(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What state project_look is given. Raises Failure for requirements that can't be read."""
     return [{key: app[key] for key in LOOKED_AT} | {"for_python": _for_python(app)} for app in described]
 
 
-def loadable(app: dict) -> dict:
+def loadable(app: dict[str, Any]) -> dict[str, Any]:
     """What state celery_app is given of an app: all but its environment, which would be struck out of what it says."""
     workers = [{"settings": worker["settings"]} for worker in app["workers"]]
     return {key: app[key] for key in LOADED} | {"workers": workers}
 
 
-def accounts(described: list[dict]) -> dict[str, dict]:
+def accounts(described: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The accounts that the apps run as; those that are there are left as they are."""
     return {
         app["user"]: {
@@ -90,19 +92,27 @@ def accounts(described: list[dict]) -> dict[str, dict]:
     }
 
 
-def databases(described: list[dict]) -> dict[str, str]:
+def databases(described: list[dict[str, Any]]) -> dict[str, str]:
     """For each app that has a database beside it, the file of its password."""
     return {app["name"]: f"{ETC}/{app['name']}-postgresql.password" for app in described if app["database"]}
 
 
-def database_access(files: dict[str, str], made: list[dict], port: str) -> dict[str, dict]:
+def database_access(files: dict[str, str], made: list[dict[str, Any]], port: str) -> dict[str, dict[str, Any]]:
     """How each of those apps logs in: `made` are the results of state password_file."""
     return {
         name: {"port": port or "5432", "password": done["password"]} for name, done in zip(files, made, strict=True)
     }
 
 
-def entries(described: list[dict], templates, folder, startsecs, broker_url, redis_url, releases) -> list[dict]:
+def entries(
+    described: list[dict[str, Any]],
+    templates: str,
+    folder: str,
+    startsecs: int,
+    broker_url: str | None,
+    redis_url: str | None,
+    releases: dict[str, str],
+) -> list[dict[str, Any]]:
     """Each app's entry for Supervisor, as state supervisor_programs takes it."""
     return [
         {
@@ -122,7 +132,7 @@ def entries(described: list[dict], templates, folder, startsecs, broker_url, red
     ]
 
 
-def verifications(described: list[dict], config: str, startsecs) -> dict[str, list[str]]:
+def verifications(described: list[dict[str, Any]], config: str, startsecs: int | str) -> dict[str, list[str]]:
     """The command that sends a task through the worker of each app which has one here. One that has just been told to
     start is given the time for it."""
     return {
@@ -139,7 +149,7 @@ def verifications(described: list[dict], config: str, startsecs) -> dict[str, li
     }
 
 
-def beat_logs(described: list[dict]) -> dict[str, str]:
+def beat_logs(described: list[dict[str, Any]]) -> dict[str, str]:
     """By app the log that its beat writes to."""
     return {
         app["name"]: (app["workers"][0] if app["beat"]["embedded"] else app["beat"])["log"]
@@ -148,16 +158,18 @@ def beat_logs(described: list[dict]) -> dict[str, str]:
     }
 
 
-def beats_beside(hostvars, hosts: list[str], redis_hosts: list[str], broker: str) -> dict[str, list]:
+def beats_beside(
+    hostvars: Mapping[str, Any], hosts: list[str], redis_hosts: list[str], broker: str
+) -> dict[str, list[Any]]:
     """The apps of each of `hosts` whose broker is that one, a URL or the host of a Redis."""
 
-    def broker_of(host):
+    def broker_of(host: str) -> Any:
         return hostvars[host].get("celery_broker_url", host if host in redis_hosts else next(iter(redis_hosts), ""))
 
     return {host: hostvars[host].get("celery_apps", []) for host in hosts if broker_of(host) == broker}
 
 
-def key(app: dict) -> dict:
+def key(app: dict[str, Any]) -> dict[str, Any]:
     """What state git_key is given for an app. Raises Failure for a file that can't be read."""
     text = None
     if app["git_key"] != "generate":
@@ -187,12 +199,12 @@ FILTERS = {
 }
 
 
-def _for_python(app: dict) -> str:
+def _for_python(app: dict[str, Any]) -> str:
     """The Pythons that the code in a folder here is for. Raises Failure for requirements that cannot be read."""
     if app["source_kind"] != "folder" or app["requirements"] is False:
         return ""
     folder = os.path.normpath(os.path.join(app["source"], app["subfolder"]))
     try:
-        return declared(folder, app["source"], app["requirements"])["python"]
+        return str(declared(folder, app["source"], app["requirements"])["python"])
     except Unfit as problem:
         raise Failure(f"app {app['name']}: {problem}", USAGE) from None

@@ -6,9 +6,14 @@ It spares bringing a module over, unpacking and compiling it. Action plugins cal
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from .. import paths
 from ..states import SECRET_LENGTH, celeryhost_package, look
+
+if TYPE_CHECKING:
+    from ansible.plugins.action import ActionBase
 
 PACKAGE = celeryhost_package.digest(paths.PACKAGE)
 COMMAND = (
@@ -19,7 +24,7 @@ COMMAND = (
 OPEN = ("DJANGO_SETTINGS_MODULE", "DJANGO_CONFIGURATION", "PYTHONPATH", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER")
 
 
-def ask(action, **asked) -> dict:
+def ask(action: ActionBase, **asked: Any) -> dict[str, Any]:
     """What look.main on the host says; nothing where there is another package, or where a command gets no input."""
     # Passwords are in questions and answers, and with -vvv a connection shows what it carries.
     action._play_context.no_log = action._connection._play_context.no_log = True
@@ -33,29 +38,34 @@ def ask(action, **asked) -> dict:
         return {}
 
 
-def bring(action, state: str, arguments: dict, task_vars, only_asked: bool = False) -> dict:
+def bring(
+    action: ActionBase, state: str, arguments: dict[str, Any], task_vars: dict[str, Any], only_asked: bool = False
+) -> dict[str, Any]:
     """What Ansible's module `state` returns; nothing where that would have to be brought there, if `only_asked`."""
     from ansible.module_utils.common.parameters import remove_values
 
     seconds = action._task.async_val
     found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
     if found:
-        return remove_values(found, _secrets(look.STATES[state], arguments))
+        said: dict[str, Any] = remove_values(found, _secrets(look.STATES[state], arguments))
+        return said
     if only_asked:
         return {}
-    return action._execute_module(f"{paths.COLLECTION}.{state}", arguments, task_vars=task_vars, wrap_async=seconds)
+    name = f"{paths.COLLECTION}.{state}"
+    done: dict[str, Any] = action._execute_module(name, arguments, task_vars=task_vars, wrap_async=seconds)
+    return done
 
 
-def _secrets(state, arguments) -> set[str]:
+def _secrets(state: Any, arguments: dict[str, Any]) -> set[str]:
     """What of the arguments appears in no output."""
     if hasattr(state, "veiled"):
-        return state.veiled(arguments)
+        return set(state.veiled(arguments))
     hidden = [arguments.get(key) for key, argument in state.ARGUMENTS.items() if argument.get("no_log")]
     known = {part.get(name) for part in hidden if isinstance(part, dict) for name in OPEN}
     return {text for part in hidden for text in _texts(part)} - known
 
 
-def _texts(value):
+def _texts(value: object) -> Iterator[str]:
     """Each text in a value of lists and dicts that is long enough for a secret."""
     if isinstance(value, (dict, list)):
         for part in value.values() if isinstance(value, dict) else value:

@@ -11,6 +11,10 @@ import contextlib
 import hashlib
 import marshal
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jinja2
 
 from .. import cache
 
@@ -26,18 +30,24 @@ SETTINGS = (
 
 
 @contextlib.contextmanager
-def kept(path: str, *releases: str):
+def kept(path: str, *releases: str) -> Iterator[None]:
     """Within this, in this process, Jinja takes from the file `path` what was compiled before, and adds what is new.
 
     `releases`: of that which has a say in the code beside Jinja and Python.
     """
-    import jinja2
-
-    compile_anew = jinja2.Environment.compile
-    known, used = _read(path), {}
+    compile_anew: Callable[..., Any] = jinja2.Environment.compile
+    known = _read(path)
+    used: dict[bytes, bytes] = {}
     base = (sys.version, jinja2.__version__, *releases)
 
-    def compile_once(self, source, name=None, filename=None, raw=False, defer_init=False):
+    def compile_once(
+        self: jinja2.Environment,
+        source: Any,
+        name: str | None = None,
+        filename: str | None = None,
+        raw: bool = False,
+        defer_init: bool = False,
+    ) -> Any:
         # Whether Ansible doubles a backslash depends on more than can be seen here.
         plain = isinstance(source, str) and not (name or filename or raw or "\\" in source)
         if not plain or _folds(self):
@@ -49,16 +59,16 @@ def kept(path: str, *releases: str):
             used[key] = known.get(key) or marshal.dumps(compile_anew(self, source))
         return marshal.loads(used[key])
 
-    jinja2.Environment.compile = compile_once
+    jinja2.Environment.compile = compile_once  # type: ignore[method-assign] # which is what this is for
     try:
         yield
     finally:
-        jinja2.Environment.compile = compile_anew
+        jinja2.Environment.compile = compile_anew  # type: ignore[method-assign] # as it was
     if used.keys() - known.keys():
         cache.write(path, marshal.dumps(used if len(known) > MOST else known | used))
 
 
-def _folds(environment):
+def _folds(environment: jinja2.Environment) -> bool:
     """Whether a filter with constant arguments, strftime or random, is evaluated when its template is compiled.
 
     Ansible's environment folds before ansible-core 2.19.

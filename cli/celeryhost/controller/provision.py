@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from .. import isolated, paths
 from ..errors import DENIED, FAILED, INTERRUPTED, OK, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
@@ -21,7 +22,9 @@ GROUPS = ("redis", "celery_workers", "celery_beat")
 _CODES = {0: OK, 4: UNREACHABLE, 6: UNREACHABLE, 99: INTERRUPTED}
 
 
-def playbook(name: str, inventory: str | None = None, limit: str | None = None, extra=(), ask=False) -> int:
+def playbook(
+    name: str, inventory: str | None = None, limit: str | None = None, extra: Sequence[str] = (), ask: bool = False
+) -> int:
     """Run playbooks/NAME.yml, its output going to the terminal: this package's exit code for it.
 
     `inventory` None is the default one; `limit` is a host pattern; `extra` are further arguments of
