@@ -16,6 +16,7 @@ from celeryhost import errors
 from tests.hosts.host import KEY
 from tests.scenarios import pages
 
+from .ansibles import add_a_task, look_and_choose, use_one_role
 from .attacks import attack
 from .drift import find_and_mend
 from .refused import refuse_and_mend
@@ -70,6 +71,9 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
     assert {"mysite-beat", "mysite-worker"} <= set(running)
 
+    look_and_choose(board, tmp_path)
+    add_a_task(board, tmp_path)
+
     with subtests.test("the web pages"):
         pages.look(tmp_path, "inventory/mine", screenshots)
 
@@ -87,6 +91,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     assert board.ssh("find /etc -name '*flower*'").stdout == ""
     assert "manage.py" in left.stdout, "code stays"
     assert "ii" not in left.stdout.split()
+    use_one_role(board, tmp_path, root)
 
 
 REFUSALS = {
