@@ -60,14 +60,14 @@ class Host:
 
 ONE_AFTER_THE_OTHER = """
 - name: Look
-  x.y.files: {path: look}
+  celeryhost.celeryhost.files: {path: look}
   register: looked
   changed_when: false
 - name: First
-  x.y.files: {path: first}
+  celeryhost.celeryhost.files: {path: first}
   register: done
 - name: Second
-  x.y.files: {path: "{{ looked.says }}"}
+  celeryhost.celeryhost.files: {path: "{{ looked.says }}"}
 """
 
 
@@ -90,7 +90,7 @@ def test_a_failed_answer_makes_its_role_run_which_says_it_in_full():
 @pytest.mark.parametrize("value", ["{{ done.text }}", "{{ done.text | default('x') }}", "{{ through }}"])
 def test_what_rests_on_what_differs_is_never_known(value):
     tasks = yaml.safe_load(ONE_AFTER_THE_OTHER)
-    tasks[2] = {"name": "Second", "x.y.files": {"path": value}}
+    tasks[2] = {"name": "Second", "celeryhost.celeryhost.files": {"path": value}}
     host = Host(role(yaml.dump(tasks), through="{{ done.text | default('y') }}"), there={"first": {"changed": True}})
     found = host()
     assert found.differs == {"one": ["First"]}
@@ -99,8 +99,8 @@ def test_what_rests_on_what_differs_is_never_known(value):
 
 def test_a_look_behind_what_differs_is_not_known():
     tasks = """
-- {name: First, x.y.files: {path: first}}
-- {name: Look, x.y.files: {path: look}, register: looked, changed_when: false}
+- {name: First, celeryhost.celeryhost.files: {path: first}}
+- {name: Look, celeryhost.celeryhost.files: {path: look}, register: looked, changed_when: false}
 - {name: Refuse, ansible.builtin.fail: {msg: refused}, when: looked.bad}
 """
     assert Host(role(tasks), there={"first": {"changed": True}, "look": {"bad": True}})().refusal == ""
@@ -109,7 +109,7 @@ def test_a_look_behind_what_differs_is_not_known():
 
 def test_a_true_fail_refuses_and_the_first_one_is_said():
     tasks = """
-- {name: Look, x.y.files: {path: look}, register: looked, changed_when: false}
+- {name: Look, celeryhost.celeryhost.files: {path: look}, register: looked, changed_when: false}
 - {name: Refuse, ansible.builtin.fail: {msg: "{{ looked.why }}"}, when: looked.why | length > 0}
 - {name: Refuse, ansible.builtin.fail: {msg: second}}
 """
@@ -119,11 +119,16 @@ def test_a_true_fail_refuses_and_the_first_one_is_said():
 
 ORDINARY = [
     "{name: Mine, ansible.builtin.command: ls}",
-    "{name: Mine, x.y.files: {path: a}, delegate_to: other}",
-    "{name: Mine, x.y.files: {path: a}, with_items: [1]}",
+    "{name: Mine, celeryhost.celeryhost.files: {path: a}, delegate_to: other}",
+    "{name: Mine, celeryhost.celeryhost.files: {path: a}, with_items: [1]}",
     "{name: Mine, block: [{name: Mine, ansible.builtin.command: ls}]}",
-    "{name: Mine, block: [{name: a, x.y.files: {path: a}}], rescue: []}",
+    "{name: Mine, block: [{name: a, celeryhost.celeryhost.files: {path: a}}], rescue: []}",
     "{name: Mine, ansible.builtin.include_role: {name: other}}",
+    "{name: Mine, somebody.else.package: {name: other}}",
+    "{name: Mine, somebody.else.debug: {msg: other}}",
+    "{name: Mine, ansible.builtin.set_fact: a=b}",
+    "{name: Mine, celeryhost.celeryhost.files: {path: a}, become_user: other}",
+    "{name: Mine, celeryhost.celeryhost.files: {path: a}, notify: other}",
 ]
 
 
@@ -139,18 +144,18 @@ def test_a_task_of_another_kind_makes_its_role_run(task):
 def test_a_look_of_another_kind_is_never_known_and_does_not_make_its_role_run():
     look = "- {name: Look, ansible.builtin.command: ls, register: said, changed_when: false}"
     assert Host(role(look))().differs == {}
-    found = Host(role(f"{look}\n- {{name: Next, x.y.files: {{path: '{{{{ said.stdout }}}}'}}}}"))()
+    found = Host(role(f"{look}\n- {{name: Next, celeryhost.celeryhost.files: {{path: '{{{{ said.stdout }}}}'}}}}"))()
     assert found.open == {"one": ["Next (rests on said)"]}
 
 
 LOOP = """
 - name: Each
-  x.y.files: {path: "{{ item }}"}
+  celeryhost.celeryhost.files: {path: "{{ item }}"}
   loop: "{{ paths }}"
   register: each
   when: item != 'b'
 - name: Then
-  x.y.files: {path: "{{ each.results[0].text }}"}
+  celeryhost.celeryhost.files: {path: "{{ each.results[0].text }}"}
 """
 
 
@@ -163,15 +168,15 @@ def test_loops_ask_of_each_item_and_register_as_ansible_does():
 
 def test_facts_are_set_and_are_not_known_where_they_rest_on_what_differs():
     tasks = """
-- {name: Look, x.y.files: {path: look}, register: looked, changed_when: false}
+- {name: Look, celeryhost.celeryhost.files: {path: look}, register: looked, changed_when: false}
 - {name: Note, ansible.builtin.set_fact: {early: "{{ looked.says }}"}}
-- {name: First, x.y.files: {path: first}, register: done}
+- {name: First, celeryhost.celeryhost.files: {path: first}, register: done}
 - {name: Note, ansible.builtin.set_fact: {late: "{{ done.text }}"}}
 """
     there = {"look": {"says": "x"}, "first": {"text": "y"}}
     assert Host(role(tasks), there=there)().facts == {"early": "x", "late": "y"}
     assert Host(role(tasks), there=there | {"first": {"changed": True}})().facts == {"early": "x"}
-    behind = role("- {name: Then, x.y.files: {path: '{{ late }}'}}", "two")
+    behind = role("- {name: Then, celeryhost.celeryhost.files: {path: '{{ late }}'}}", "two")
     assert Host(role(tasks), behind, there=there | {"first": {"changed": True}})().open == {
         "two": ["Then (rests on late)"]
     }
@@ -180,27 +185,28 @@ def test_facts_are_set_and_are_not_known_where_they_rest_on_what_differs():
 def test_included_tasks_and_blocks_are_followed():
     tasks = """
 - {name: Include, ansible.builtin.include_tasks: more.yml, when: wanted}
+- {name: Import, ansible.builtin.import_tasks: {file: imported.yml}, when: wanted}
 - name: Together
-  block: [{name: Inner, x.y.files: {path: inner}}]
+  block: [{name: Inner, celeryhost.celeryhost.files: {path: inner}}]
   when: wanted
 """
-    files = {"more.yml": "[{name: More, x.y.files: {path: more}}]"}
+    files = {"more.yml": "[{name: More, celeryhost.celeryhost.files: {path: more}}]", "imported.yml": "[]"}
     host = Host(role(tasks, files=files), wanted=True, there={"more": {"changed": True}, "inner": {"changed": True}})
     assert host().differs == {"one": ["More", "Inner"]}
     assert Host(role(tasks, files=files), wanted=False)().asked == {}
 
 
 def test_a_state_is_not_given_what_it_is_not_asked_with():
-    host = Host(role("- {name: Load, x.y.load: {app: a, secret: '{{ nobody_knows }}'}}"))
+    host = Host(role("- {name: Load, celeryhost.celeryhost.load: {app: a, secret: '{{ nobody_knows }}'}}"))
     assert host().open == {}
     assert host.rounds == [["a"]]
 
 
 def test_what_is_costly_is_not_asked_before_it_is_known_to_be_wanted():
     tasks = """
-- {name: Look, x.y.files: {path: look}, register: looked, changed_when: false}
-- {name: Cheap, x.y.package: {name: cheap}, when: looked.wants}
-- {name: Dear, x.y.migrate: {name: dear}, when: looked.wants}
+- {name: Look, celeryhost.celeryhost.files: {path: look}, register: looked, changed_when: false}
+- {name: Cheap, celeryhost.celeryhost.package: {name: cheap}, when: looked.wants}
+- {name: Dear, celeryhost.celeryhost.migrate: {name: dear}, when: looked.wants}
 """
     host = Host(role(tasks), there={"look": {"wants": False}})
     assert host().open == {}
@@ -208,20 +214,20 @@ def test_what_is_costly_is_not_asked_before_it_is_known_to_be_wanted():
 
 
 def test_debug_is_said():
-    tasks = "- {name: Say, ansible.builtin.debug: {msg: ['{{ word }}', b]}, when: word == 'a'}"
+    tasks = "- {name: Say, debug: {msg: ['{{ word }}', b]}, when: word == 'a'}\n- {name: Say, debug: msg=c}"
     assert Host(role(tasks), word="a")().said == ["a", "b"]
     assert Host(role(tasks), word="c")().said == []
 
 
 def test_names_that_are_hidden_are_not_known_however_they_are_reached():
-    tasks = "- {name: Task, x.y.files: {path: '{{ through }}'}}"
+    tasks = "- {name: Task, celeryhost.celeryhost.files: {path: '{{ through }}'}}"
     found = Host(role(tasks, through="{{ hostvars['a'].url | default('') }}"), hidden=("hostvars",), hostvars={})()
     assert found.open == {"one": ["Task (rests on hostvars)"]}
 
 
 def test_a_failure_that_is_let_pass_is_known():
     tasks = """
-- {name: Look, x.y.files: {path: look}, register: looked, changed_when: false, failed_when: false}
+- {name: Look, celeryhost.celeryhost.files: {path: look}, register: looked, changed_when: false, failed_when: false}
 - {name: Refuse, ansible.builtin.fail: {msg: "{{ looked.msg }}"}, when: looked.msg is defined}
 """
     assert Host(role(tasks), there={"look": {"changed": True, "failed": "no answer"}})().refusal == "no answer"

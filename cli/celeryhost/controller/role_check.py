@@ -6,7 +6,7 @@ answers the next one comes further, for much rests on results. Each value is kno
 
 - The result of a state that differs is never known, nor what rests on it, by whatever variable: the role runs.
 - A task with `changed_when: false` is a look. What it finds is known, unless its role has something to do before it.
-- set_fact, debug, fail, include_tasks and blocks are followed; assert and meta are left to the run.
+- set_fact, debug, fail, included and imported tasks and blocks are followed; assert and meta are left to the run.
 - Any other task makes its role run where it would not be skipped, so that nothing that a person adds is passed over.
 """
 
@@ -20,12 +20,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..paths import COLLECTION
+
 # What stands beside the action of a task that can be followed; with anything else the task is one of another kind.
 KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "changed_when", "failed_when", "no_log", "tags"),
     *("until", "retries", "delay", "async", "poll", "throttle", "diff", "check_mode"),
 }
 BLOCK = {"block", "name", "when", "vars", "tags"}
+BUILTIN = ("", "ansible.builtin", "ansible.legacy")
+FOLLOWED = ("debug", "fail", "import_tasks", "include_tasks", "set_fact")
 LEFT = ("assert", "meta", "validate_argument_spec")
 SKIPPED = {"skipped": True, "changed": False, "failed": False}
 WORD = re.compile(r"(?<![.\w])[A-Za-z_]\w*")  # no attribute
@@ -110,11 +114,15 @@ class RoleCheck:
             self._block(scope, task)
             return
         actions = task.keys() - KEYWORDS
-        name = actions.pop().rpartition(".")[2] if len(actions) == 1 else ""
-        step = getattr(self, f"_{name}", None) if name in ("set_fact", "debug", "fail", "include_tasks") else None
-        if step:
-            step(scope.within(task.get("vars")), task, task[next(iter(task.keys() - KEYWORDS))])
-        elif name not in LEFT:
+        action = actions.pop() if len(actions) == 1 else ""
+        place, _, name = action.rpartition(".")
+        if place in BUILTIN and name in LEFT:
+            return
+        if place in BUILTIN and name in FOLLOWED and (isinstance(task[action], dict) or name.endswith("_tasks")):
+            step = getattr(self, f"_{name.replace('import', 'include')}")
+            step(scope.within(task.get("vars")), task, task[action])
+        else:
+            name = name if place == COLLECTION else ""
             result = self._result(scope, task, name)
             if "register" in task:
                 self._bind(task["register"], result)
@@ -246,8 +254,8 @@ class RoleCheck:
 
     def _debug(self, scope: _Scope, task: Task, given: Variables) -> None:
         try:
-            if scope.when(task):
-                said = scope.value(given.get("msg"))
+            if "loop" not in task and scope.when(task):
+                said = scope.value(given.get("msg", []))
                 self.found.said += said if isinstance(said, list) else [said]
         except Unknown:
             pass
@@ -256,7 +264,7 @@ class RoleCheck:
         """Refuse before anything changes; not while something before it may still have to do what it wants."""
         try:
             if not self.found.refusal and scope.role.name not in self._pending and scope.when(task):
-                self.found.refusal = scope.value(given["msg"])
+                self.found.refusal = scope.value(given.get("msg", task.get("name")))
         except Unknown:
             pass
 
