@@ -71,7 +71,7 @@ class ActionModule(ActionBase):
                 break
         if found.refusal:
             raise Failure(found.refusal)
-        whole = {"answers": check.answers, "ansible_facts": found.facts, "digests": digests}
+        whole = {"answers": check.answers, "facts": found.facts, "digests": digests}
         if first:
             return whole
         for name in check.answers[RECORD]["differ"]:

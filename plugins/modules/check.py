@@ -48,6 +48,7 @@ packages: {description: Packages that roles will install., type: list}
 said: {description: "What to say of it, with what the roles' debug tasks say where nothing differs.", type: raw}
 digests: {description: For each role but the first what it is now., type: dict}
 answers: {description: What the host has answered., type: dict}
+facts: {description: What the roles note of it that other roles and hosts ask for., type: dict}
 """
 
 
