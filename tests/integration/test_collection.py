@@ -66,11 +66,6 @@ def test_somebody_elses_playbook_finds_roles_modules_and_filters(built, tmp_path
     run("ansible-playbook", "-e", python, "-e", f"folder={tmp_path}", tmp_path / "play.yml", **elsewhere)
 
 
-def test_it_bears_the_version_of_the_package(root):
-    version = yaml.safe_load((root / "galaxy.yml").read_text())["version"]
-    assert f'\nversion = "{version}"\n' in (root / "pyproject.toml").read_text()
-
-
 def test_each_module_without_an_action_of_its_own_has_the_one_of_all(root):
     plugins = root / "plugins"
     routed = yaml.safe_load((root / "meta" / "runtime.yml").read_text())["plugin_routing"]["modules"]
