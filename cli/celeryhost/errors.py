@@ -9,6 +9,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # as typing has it, whose import would take a fifth of what `status` may
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
 
 OK = 0
@@ -41,6 +42,7 @@ class Failure(Exception):
         self.message = message
         self.code = code
         self.fix = fix
+        self.result: dict[str, Any] = {}  # what a state had done until then
 
     def __str__(self) -> str:
         return f"{self.message}; {self.fix}" if self.fix else self.message

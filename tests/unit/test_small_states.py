@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import grp
+import os
 import shutil
 import stat
 import threading
@@ -41,6 +42,15 @@ def test_the_last_line_of_a_name_counts_and_is_replaced(tmp_path, before, after)
     assert path.read_text() == after
     assert before is None or stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not line(path)["changed"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_a_file_of_an_account_that_is_gone_keeps_its_owner(tmp_path):
+    path = tmp_path / "defaults"
+    path.write_text("ARGS=1\n")
+    os.chown(path, 54321, 54321)
+    assert line(path)["changed"]
+    assert (path.stat().st_uid, path.stat().st_gid) == (54321, 54321)
 
 
 def record(folder, state, check=False, **roles):

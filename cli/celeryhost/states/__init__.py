@@ -10,18 +10,26 @@ and COSTLY, which keeps it from being asked before it is known that the answer w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from ..errors import UNPROVEN, Failure
 
 # Characters that a text needs to be a secret: a shorter one, a 1 say, would be struck out of whatever has such letters.
 SECRET_LENGTH = 4
 
 
-def told(failure: Failure) -> dict:
+def told(failure: Failure) -> dict[str, Any]:
     """What a Failure comes with: what was done until then, and the exit code where it has one of its own."""
-    return getattr(failure, "result", {}) | ({"exit_code": UNPROVEN} if failure.code == UNPROVEN else {})
+    return failure.result | ({"exit_code": UNPROVEN} if failure.code == UNPROVEN else {})
 
 
-def serve(ansible_module, state, arguments=lambda module: module.params, **options) -> None:
+def serve(
+    ansible_module: Any,
+    state: Any,
+    arguments: Callable[[Any], dict[str, Any]] = lambda module: module.params,
+    **options: Any,
+) -> None:
     """Be Ansible's module for `state`. `ansible_module` is Ansible's class, `arguments` gives what `bring` gets."""
     module = ansible_module(state.ARGUMENTS, supports_check_mode=True, **options)
     module.no_log_values -= {text for text in module.no_log_values if len(text) < SECRET_LENGTH}

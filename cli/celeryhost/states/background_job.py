@@ -14,6 +14,8 @@ import os
 import signal
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from ..errors import Failure
 
@@ -26,7 +28,7 @@ FOLDER = "/run"  # gone with the next boot, as the job is
 KEPT = 86400  # seconds that a result is kept for whoever asks again
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """The job's result and `finished`, once it has one; {finished: false} after so many `seconds` without.
 
     The file stays: the answer may be lost with a connection, and the question asked again.
@@ -45,7 +47,7 @@ def bring(params, check):
     return {"changed": False, "finished": False}
 
 
-def begin(work, seconds) -> dict:
+def begin(work: Callable[[], dict[str, Any]], seconds: int) -> dict[str, Any]:
     """Have `work`, a function, make a result in the background; says what async says of a job that it has begun.
 
     No end of a connection reaches the job. After so many `seconds` it is ended, with what it has started.
@@ -70,7 +72,7 @@ def begin(work, seconds) -> dict:
     return said
 
 
-def _go_on(work, seconds, path, ready) -> None:
+def _go_on(work: Callable[[], dict[str, Any]], seconds: int, path: str, ready: int) -> None:
     """The job's own process; closes `ready` when nothing ties it to the one that has begun it."""
     os.setsid()
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -92,20 +94,21 @@ class _TooLong(BaseException):
     """No Exception, which the work might take for one of its own."""
 
 
-def _too_long(*_):
+def _too_long(*_: object) -> NoReturn:
     raise _TooLong
 
 
-def _write(path, result) -> None:
+def _write(path: str, result: dict[str, Any]) -> None:
     """In one step, and for root alone, as mkstemp has made it."""
     with open(f"{path}.new", "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         json.dump(result, file)
     os.replace(f"{path}.new", path)
 
 
-def _read(path) -> dict:
+def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            result: dict[str, Any] = json.load(file)
+            return result
     except (FileNotFoundError, ValueError):  # about to begin, or just being written
         return {}

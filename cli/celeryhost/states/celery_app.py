@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import time
+from typing import Any
 
 from ..account import error as cause
 from ..account import inherited, last_line, named, run
@@ -15,6 +16,7 @@ from ..celery import redis_places
 from ..errors import Failure
 from ..project.preflight import not_installed
 from ..scripts import redis as redis_script
+from ..scripts import source
 from . import evidence
 from .install_files import read
 from .project_migrations import SECONDS, pending_of
@@ -80,7 +82,7 @@ print("\\nceleryhost:", json.dumps(found))
 """
 ANSWERS = {"options", "near", "absent", "plan", "versions", "redis"}
 FUTURE = "from __future__ import annotations\n"  # before all else
-SCRIPT = FUTURE + redis_script.__loader__.get_source(redis_script.__name__).replace(FUTURE, "") + SCRIPT
+SCRIPT = FUTURE + source(redis_script).replace(FUTURE, "") + SCRIPT
 WATCHED = FUTURE + evidence.WATCH + SCRIPT.removeprefix(FUTURE) + evidence.TELL
 # Exceptions of a database, whose tables may come with the migrations.
 OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
@@ -99,7 +101,7 @@ MISSING = {
 }
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
     nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": None, "versions": None}
@@ -146,13 +148,15 @@ def bring(params, check):
     }
 
 
-def _is_ours(key, app):
+def _is_ours(key: str, app: dict[str, Any]) -> bool:
     """Whether a setting is a default of ours, and nobody has written another value."""
     written = [part["settings"][key] for part in (app, *app["workers"]) if key in part["settings"]]
     return key in WORKER_SETTINGS and all(value == WORKER_SETTINGS[key] for value in written)
 
 
-def _answer(app, python, question, params, check):
+def _answer(
+    app: dict[str, Any], python: str, question: list[Any], params: dict[str, Any], check: bool
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """What SCRIPT says, or has said when all it read was as it is now; and what to keep for the next look, or None.
     Twice None where only the migrations that are still to come can tell.
 
@@ -162,13 +166,14 @@ def _answer(app, python, question, params, check):
     if not params.get("results", True):  # what an earlier load has found is no answer to this one
         environment.pop("CELERY_RESULT_BACKEND", None)
     recorded = check and params["record"] and not params["environment"]
+    asked = ""
     if recorded:
         account = named(app["user"])
         groups = os.getgrouplist(account.pw_name, account.pw_gid)
         place = [account, sorted(groups), os.path.realpath(app["directory"]), os.path.realpath(python)]
         asked = evidence.key(SCRIPT, question, inherited(), environment, place)
         kept = evidence.load(params["record"])
-        if evidence.holds(kept, asked):
+        if kept and evidence.holds(kept, asked):
             return kept["answer"], None
     watched = recorded and params["keep"]
     began = time.time_ns()
@@ -188,20 +193,21 @@ def _answer(app, python, question, params, check):
         why = f"is {app['app']!r}, which does not load in {app['directory']}: {why}"
         raise Failure(f"app of app {app['name']} {why}", fix=_fix(app, output))
     try:
-        found, *told = map(json.loads, said)
+        found, *rest = map(json.loads, said)
+        told = rest[0] if rest else {}
         if not isinstance(found, dict) or ANSWERS - found.keys() or set(found["absent"]) - app["extensions"].keys():
             raise ValueError
     except (ValueError, TypeError, RecursionError):
         raise Failure(f"app of app {app['name']}: the project writes celeryhost's own lines: {said[0][:80]}") from None
-    return found, evidence.record(asked, *told, began, found) if watched else None
+    return found, evidence.record(asked, told, began, found) if watched else None
 
 
-def _ended(code, output):
+def _ended(code: int, output: str) -> str:
     said = f": {last_line(output)}" if output.strip() else ""
     return f"it ended by itself, with exit code {code}{said}"
 
 
-def _fix(app, output):
+def _fix(app: dict[str, Any], output: str) -> str:
     why = cause(output, app["directory"])
     if driver := next((fix for words, fix in MISSING.items() if words in why), None):
         return driver
@@ -212,19 +218,19 @@ def _fix(app, output):
         python = os.path.basename(os.path.realpath(f"{app['virtualenv']}/bin/python"))
         return f"""its requirements are for an older Python than {python}: take newer releases, or python: "3.11\""""
     unset = UNSET.search(why)
-    name = unset and next(filter(None, unset.groups()))
-    if name and (not unset["os"] or " os>" in output or "/os.py" in output):
+    name = next(filter(None, unset.groups())) if unset else ""
+    if unset and name and (not unset["os"] or " os>" in output or "/os.py" in output):
         return f"write {name} under `environment` of app {app['name']} in celery_apps"
     return "mend it and provision again: no program has been touched, but one that starts now runs this code"
 
 
-def _located(found):
+def _located(found: dict[str, Any]) -> str:
     """The places of scripts/redis.py, each with what this machine makes of its host."""
     backend, places = found["backend"], list(map(redis_places.located, found["settings"]))
     return redis_places.packed({"backend": backend and redis_places.located(backend), "settings": places})
 
 
-def variables(path):
+def variables(path: str | None) -> dict[str, str]:
     """What a file of lines `NAME='value'` (apps.shell_environment) holds; nothing when it is not there."""
     lines = (read(path) or "").splitlines() if path else []
     return dict(word.split("=", 1) for line in lines for word in shlex.split(line))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Any
 
 from ..paths import LIB, PYTHON
 from . import install_files
@@ -19,7 +20,7 @@ ARGUMENTS = {
 UNASKED = ("files",)
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     path = params["path"]
     if os.path.isdir(path) and digest(path) == params["digest"] and untouched(path):
         return {"changed": False}
@@ -43,7 +44,7 @@ def digest(folder: str) -> str:
     return texts.hexdigest()
 
 
-def untouched(folder) -> bool:
+def untouched(folder: str) -> bool:
     """Whether nobody but the one who runs this may change a Python file below `folder`, and everybody may read it."""
     for here, _, names in os.walk(folder):
         for name in names:

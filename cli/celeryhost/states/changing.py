@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
 from .. import proc
 
@@ -15,7 +16,7 @@ NOW = "any inf"  # what it says meanwhile, and still when a run is killed: whate
 
 
 @contextlib.contextmanager
-def changing(path: str | None):
+def changing(path: str | None) -> Iterator[None]:
     """Around the change of what is on disk; `path` None: nothing is noted."""
     _note(path, NOW)
     try:
@@ -33,7 +34,7 @@ def is_halfway(path: str | None) -> bool:
         return False
 
 
-def _note(path, text):
+def _note(path: str | None, text: str) -> None:
     if path:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(f"{path}.new", "w", encoding="utf-8") as file:

@@ -48,7 +48,7 @@ def stamp(path: str) -> str | None:
 class Place:
     """The folder of the environments of `path`, all of which belong to `owner`."""
 
-    def __init__(self, path: str, owner: str):
+    def __init__(self, path: str, owner: str) -> None:
         self.path, self.owner = path, owner
         self.cache = f"{path}.cache"
 

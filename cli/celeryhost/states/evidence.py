@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from typing import Any
 
 from .. import cache
 
@@ -93,12 +94,12 @@ except Exception:  # then nothing is kept
 """
 
 
-def key(*parts) -> str:
+def key(*parts: Any) -> str:
     """Of everything that goes into a question beside what is read: `parts`, which json can write, and the machine."""
     return hashlib.sha256(json.dumps([_stamp(__file__), os.uname(), *parts], sort_keys=True).encode()).hexdigest()
 
 
-def record(asked: str, told: dict, began: int, answer) -> dict | None:
+def record(asked: str, told: dict[str, Any], began: int, answer: Any) -> dict[str, Any] | None:
     """What to keep of `answer` to the question of key `asked`; None where it can't be known for how long it stands.
 
     `told` is what the process has said that was started at `began`, in ns since the epoch.
@@ -122,7 +123,7 @@ def record(asked: str, told: dict, began: int, answer) -> dict | None:
         return None
 
 
-def holds(kept: dict | None, asked: str) -> bool:
+def holds(kept: dict[str, Any] | None, asked: str) -> bool:
     """Whether `kept` answers the question of key `asked`, and all that its answer was drawn from is as it was."""
     try:
         return (
@@ -135,7 +136,7 @@ def holds(kept: dict | None, asked: str) -> bool:
         return False
 
 
-def load(path: str) -> dict | None:
+def load(path: str) -> dict[str, Any] | None:
     """The record kept there; None where there is none, or one that another account could have written."""
     try:
         kept = json.loads(cache.read(path))
@@ -144,12 +145,12 @@ def load(path: str) -> dict | None:
     return kept if isinstance(kept, dict) else None
 
 
-def save(path: str, kept: dict) -> None:
+def save(path: str, kept: dict[str, Any]) -> None:
     """Put the record there."""
     cache.write(path, json.dumps(kept).encode())
 
 
-def _stamp(path):
+def _stamp(path: str) -> list[int] | None:
     """What changes with a file; None where there is none, and for a WAL without content."""
     try:
         found = os.stat(path)
@@ -160,7 +161,7 @@ def _stamp(path):
     return [found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_ctime_ns]
 
 
-def _names(path):
+def _names(path: str) -> list[Any] | None:
     """What changes with the names in a folder and who may see them; None where there is none.
 
     Python's and SQLite's own come and go.
@@ -175,7 +176,7 @@ def _names(path):
     return [found.st_mode, found.st_uid, found.st_gid, hashlib.sha256(os.fsencode(text)).hexdigest()]
 
 
-def _changed(path) -> int:
+def _changed(path: str) -> int:
     """When a file, or the names in a folder, changed last, in ns since the epoch; 0 where there is none."""
     try:
         found = os.stat(path)

@@ -7,6 +7,7 @@ import pwd
 import re
 import socket
 import subprocess
+from typing import Any
 
 from .. import account
 from ..errors import Failure
@@ -22,7 +23,7 @@ ARGUMENTS = {
 REFUSED = re.compile("permission denied|not found|not be found|access denied|unauthorized|not allowed", re.IGNORECASE)
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     path, text = params["path"], params["text"]
     changed = not os.path.exists(path) if text is None else _read(path) != text
     if check and changed:
@@ -43,7 +44,7 @@ def bring(params, check):
     return {"changed": changed or not let_in, "public": public}
 
 
-def _let_in(params) -> bool:
+def _let_in(params: dict[str, Any]) -> bool:
     """Whether the repository answers; another trouble than the key is left to who fetches."""
     try:
         user = pwd.getpwnam(params["owner"]).pw_name

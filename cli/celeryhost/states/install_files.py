@@ -9,6 +9,7 @@ import pwd
 import stat
 import subprocess
 import tempfile
+from typing import Any
 
 from ..errors import Failure
 
@@ -21,7 +22,7 @@ ARGUMENTS = {
 }
 
 
-def read(path):
+def read(path: str) -> str | None:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -29,12 +30,14 @@ def read(path):
         return None
 
 
-def access(path):
+def access(path: str) -> tuple[str | int, str | int, str] | None:
     """(owner, group, mode) as a file has them; None when it is not there."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return None
+    owner: str | int
+    group: str | int
     try:
         owner, group = pwd.getpwuid(status.st_uid).pw_name, grp.getgrgid(status.st_gid).gr_name
     except KeyError:
@@ -42,15 +45,17 @@ def access(path):
     return owner, group, f"{stat.S_IMODE(status.st_mode):04o}"
 
 
-def replace(path, content, wanted):
-    """Put the file there as a whole, with its access rights from the first moment on."""
+def replace(path: str, content: str, wanted: tuple[str | int, str | int, str]) -> None:
+    """Put the file there as a whole, with its access rights (as `access` has them) from the first moment on."""
     owner, group, mode = wanted
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     handle, new = tempfile.mkstemp(prefix=".celeryhost-", dir=os.path.dirname(path))
     try:
         with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(content)
-            os.fchown(handle, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+            uid = owner if isinstance(owner, int) else pwd.getpwnam(owner).pw_uid
+            gid = group if isinstance(group, int) else grp.getgrnam(group).gr_gid
+            os.fchown(handle, uid, gid)
             os.fchmod(handle, int(mode, 8))
         os.replace(new, path)
     except BaseException:
@@ -58,7 +63,7 @@ def replace(path, content, wanted):
         raise
 
 
-def compiled(folder, changed):
+def compiled(folder: str, changed: list[str]) -> bool:
     """Whether each Python file below is unchanged and has a compiled one beside it."""
     return all(
         path not in changed and glob.glob(f"{os.path.dirname(path)}/__pycache__/{os.path.basename(path)[:-3]}.*.pyc")
@@ -66,7 +71,7 @@ def compiled(folder, changed):
     )
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     files, secret = params["files"], params["secrets"]
     stale = [
         path

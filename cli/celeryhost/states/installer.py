@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from typing import Any
 
 from ..account import run
 from ..errors import Failure
@@ -77,7 +78,7 @@ def _works(program: str) -> bool:
 class Broken(Exception):
     """An installer's exit code and output."""
 
-    def __init__(self, code: int, output: str):
+    def __init__(self, code: int, output: str) -> None:
         super().__init__(output)
         self.code, self.output = code, output
 
@@ -92,7 +93,7 @@ class Pip:
 
     reads_pyproject = False
 
-    def __init__(self, owner: str, directory: str, cache: str, environment: dict[str, str]):
+    def __init__(self, owner: str, directory: str, cache: str, environment: dict[str, str]) -> None:
         self.owner, self.directory, self.cache = owner, directory, cache
         self.environment = environment | {
             "MAKEFLAGS": "-j1",
@@ -131,7 +132,7 @@ class Pip:
     def frozen(self, path: str) -> str:
         return self.run(f"{path}/bin/python", "-m", "pip", "freeze")
 
-    def locked(self, path: str, found: dict) -> None:
+    def locked(self, path: str, found: dict[str, Any]) -> None:
         raise Failure(
             f"{os.path.basename(found['files'][0])} needs uv, and this machine's index has none for it",
             fix=f"let the index have {UV_REQUIREMENT}, or export it to requirements.txt and name that",
@@ -146,10 +147,10 @@ class Uv(Pip):
 
     reads_pyproject = True
 
-    def __init__(self, program: str, *where: str):
+    def __init__(self, program: str, *where: Any) -> None:
         super().__init__(*where)
         self.program = program
-        self.known = None
+        self.known: dict[str, str] | None = None
 
     def more(self) -> dict[str, str]:
         if self.known is None:
@@ -197,7 +198,7 @@ class Uv(Pip):
     def frozen(self, path: str) -> str:
         return self.run(self.program, "pip", "freeze", "--quiet", "--python", path)
 
-    def locked(self, path: str, found: dict) -> None:
+    def locked(self, path: str, found: dict[str, Any]) -> None:
         kind, file = found["kind"], found["files"][0]
         folder = os.path.dirname(file)
         project = found["texts"].get(os.path.join(folder, requirements.PYPROJECT), "")

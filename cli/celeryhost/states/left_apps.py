@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from typing import Any
 
 from .install_files import read
 
@@ -15,7 +16,7 @@ ARGUMENTS = {
 }
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """`lines`: for each such app what to say of it."""
     found = sorted(glob.glob(f"{glob.escape(params['folder'])}/*{END}"))
     left = {os.path.basename(path).removesuffix(END): path for path in found if MARK in (read(path) or "")}

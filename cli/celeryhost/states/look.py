@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ..errors import Failure
 from . import (
@@ -54,7 +55,7 @@ STATES = {
 AT_ONCE = 4  # questions: most wait for a disk or for another process
 
 
-def look(questions: dict) -> dict:
+def look(questions: dict[str, Any]) -> dict[str, Any]:
     """{name: the result of a state under `check`, or {"failed": why}} for {name: [state, arguments]}."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return dict(zip(questions, pool.map(_answer, questions.values()), strict=True))
@@ -77,19 +78,20 @@ def main() -> None:
     json.dump(said, sys.stdout)
 
 
-def _bring(name, given, check) -> dict:
+def _bring(name: str, given: dict[str, Any], check: bool) -> dict[str, Any]:
     try:
-        return STATES[name].bring(_params(name, given), check)
+        result: dict[str, Any] = STATES[name].bring(_params(name, given), check)
+        return result
     except Failure as failure:
         return {"failed": True, "msg": str(failure)} | told(failure)
     except Exception as error:  # not for Ansible's module to try a second time
         return {"failed": True, "msg": f"{name}: {error!r}"}
 
 
-def _answer(question) -> dict:
+def _answer(question: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     name, given = question
     try:
-        answer = STATES[name].bring(_params(name, given), True)
+        answer: dict[str, Any] = STATES[name].bring(_params(name, given), True)
     except Failure as failure:
         return {"changed": True, "failed": str(failure)}
     except Exception as error:  # the task that mends says it in full; here it must not hide the other answers
@@ -98,17 +100,17 @@ def _answer(question) -> dict:
     return answer
 
 
-def _params(name, given) -> dict:
+def _params(name: str, given: dict[str, Any]) -> dict[str, Any]:
     return _whole(given, STATES[name].ARGUMENTS, name)
 
 
-def _whole(given, arguments, name) -> dict:
+def _whole(given: dict[str, Any], arguments: dict[str, Any], name: str) -> dict[str, Any]:
     if unknown := given.keys() - arguments.keys():
         raise Failure(f"{name} has no argument {', '.join(sorted(unknown))}")
     return {key: _typed(given.get(key, argument.get("default")), argument, name) for key, argument in arguments.items()}
 
 
-def _typed(value, argument, name):
+def _typed(value: Any, argument: dict[str, Any], name: str) -> Any:
     """`value` in the type that Ansible would give it: before ansible-core 2.19 a template makes a text of a number."""
     if isinstance(value, str) and argument["type"] in ("int", "float"):
         return {"int": int, "float": float}[argument["type"]](value)

@@ -7,18 +7,19 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 ARGUMENTS = {"candidates": {"type": "list", "elements": "str", "default": []}}
 
 
-def distribution(path="/etc/os-release"):
+def distribution(path: str = "/etc/os-release") -> tuple[str, str]:
     """(name, version) as os-release(5) has them, `Debian` and `13`."""
     with open(path, encoding="utf-8", errors="replace") as release:
         fields = dict(line.rstrip().split("=", 1) for line in release if "=" in line)
     return fields.get("ID", "?").strip('"').capitalize(), fields.get("VERSION_ID", "0").strip('"')
 
 
-def installed(path="/var/lib/dpkg/status"):
+def installed(path: str = "/var/lib/dpkg/status") -> list[str]:
     """Names of the packages dpkg has fully installed; none where there is no dpkg."""
     try:
         with open(path, encoding="utf-8", errors="replace") as status:
@@ -28,7 +29,7 @@ def installed(path="/var/lib/dpkg/status"):
         return []
 
 
-def interrupted(folder="/var/lib/dpkg"):
+def interrupted(folder: str = "/var/lib/dpkg") -> bool:
     """Whether dpkg was killed half way: apt refuses then, or takes a half-configured package for installed.
 
     One that still works looks the same but for its lock.
@@ -44,7 +45,7 @@ def interrupted(folder="/var/lib/dpkg"):
         return bool(re.search(r"^Status: \S+ \S+ (half-|unpacked|triggers-)", status.read(), re.MULTILINE))
 
 
-def candidates(names):
+def candidates(names: list[str]) -> dict[str, str]:
     """The upstream version (no epoch, no Debian revision) apt would install, by name; "" for an unknown package."""
     if not names:
         return {}
@@ -56,7 +57,7 @@ def candidates(names):
     return {name: found.get(name, "") for name in names}
 
 
-def memory_mb():
+def memory_mb() -> int:
     """MB of memory this machine or container may use."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
@@ -68,7 +69,7 @@ def memory_mb():
     return min(limits) >> 20
 
 
-def listening():
+def listening() -> dict[int, str]:
     """{port: name of the process}: a socket's inode leads from /proc/net/tcp to a process's file descriptors."""
     ports = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -91,7 +92,7 @@ def listening():
     return names
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     free = {}
     for path in ("/", "/var"):
         space = os.statvfs(path)

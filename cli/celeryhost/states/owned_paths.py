@@ -12,6 +12,8 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ..errors import Failure
 
@@ -24,7 +26,7 @@ ARGUMENTS = {
 TAKEN_MODE = 0o640
 
 
-def wrong(path, wanted, kind):
+def wrong(path: str, wanted: dict[str, Any], kind: Callable[[int], bool]) -> bool:
     """Whether `path` is missing or not as wanted; ValueError when something else is there."""
     try:
         found = os.lstat(path)
@@ -42,7 +44,7 @@ def wrong(path, wanted, kind):
 
 
 @contextlib.contextmanager
-def opened(path, make=False):
+def opened(path: str, make: bool = False) -> Iterator[int]:
     """A descriptor of a folder, made for root alone with those above it where they are missing; raises OSError."""
     handle = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -57,14 +59,14 @@ def opened(path, make=False):
         os.close(handle)
 
 
-def _entered(name, above):
+def _entered(name: str, above: int) -> int:
     found = os.lstat(name, dir_fd=above)
     is_roots = stat.S_ISLNK(found.st_mode) and found.st_uid == 0 and os.fstat(above).st_uid == 0
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     return os.open(name, flags if is_roots else flags | os.O_NOFOLLOW, dir_fd=above)
 
 
-def put(path, wanted, folder):
+def put(path: str, wanted: dict[str, Any], folder: bool) -> None:
     if folder:
         with opened(path, make=True) as place:
             _give(place, wanted)
@@ -82,12 +84,12 @@ def put(path, wanted, folder):
             os.close(place)
 
 
-def _give(place, wanted):
+def _give(place: int, wanted: dict[str, Any]) -> None:
     os.fchown(place, pwd.getpwnam(wanted["owner"]).pw_uid, grp.getgrnam(wanted["group"]).gr_gid)
     os.fchmod(place, int(wanted["mode"], 8))
 
 
-def leavable(old, new):
+def leavable(old: str, new: str) -> dict[str, str]:
     """{name in the old folder: in the new one} of a log and its rotated files, when nothing is at the new place yet."""
     if os.path.lexists(new):
         return {}
@@ -103,7 +105,7 @@ def leavable(old, new):
     }
 
 
-def take(old, new):
+def take(old: str, new: str) -> None:
     """Move a log with its rotated files; supervisord goes on writing to it until its program is started anew.
 
     What was no plain file, or has another name, too, is put away: only root writes where it is now.
@@ -125,7 +127,7 @@ def take(old, new):
             os.rename(f".{wanted}", wanted, src_dir_fd=target, dst_dir_fd=target)
 
 
-def remove(path):
+def remove(path: str) -> None:
     """A folder with all in it, or whatever else has that name."""
     with opened(os.path.dirname(path)) as above:
         place = f"/proc/self/fd/{above}/{os.path.basename(path)}"
@@ -135,7 +137,7 @@ def remove(path):
             os.unlink(place)
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     changed = []
     for kind, test in (("folders", stat.S_ISDIR), ("files", stat.S_ISREG)):
         for path, wanted in params[kind].items():

@@ -11,6 +11,8 @@ import glob
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from ..account import last_line
 from ..errors import Failure
@@ -45,7 +47,7 @@ ENVIRONMENT = {
 }
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """`missing`: those of `names` that are to come, or are there and are to go."""
     names, present = params["names"], params["state"] == "present"
     missing = _missing(names, present)
@@ -67,18 +69,18 @@ def bring(params, check):
     return result
 
 
-def _missing(names, present) -> list[str]:
+def _missing(names: list[str], present: bool) -> list[str]:
     there = set(installed())
     return [name for name in names if (name not in there) == present]
 
 
-def _diff(missing, present) -> dict:
+def _diff(missing: list[str], present: bool) -> dict[str, Any]:
     text = "".join(f"package {name}\n" for name in missing)
     return {"before": "" if present else text, "after": text if present else ""} if missing else {}
 
 
 @contextlib.contextmanager
-def _turn(names, present):
+def _turn(names: list[str], present: bool) -> Iterator[bool]:
     """Whether apt is ours now; not, once another has done what is to be done."""
     os.makedirs(os.path.dirname(LOCK), 0o700, exist_ok=True)
     until = time.monotonic() + LOCK_SECONDS
@@ -104,7 +106,7 @@ def _await_apt() -> None:
                 time.sleep(0.5)
 
 
-def _taken(locking, file) -> bool:
+def _taken(locking: Any, file: Any) -> bool:
     try:
         locking(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
@@ -112,7 +114,7 @@ def _taken(locking, file) -> bool:
         return False
 
 
-def _attempt(fetches, command) -> None:
+def _attempt(fetches: bool, command: list[str]) -> None:
     for left in reversed(range(ATTEMPTS)):
         try:
             if fetches and _old_lists():
@@ -130,7 +132,7 @@ def _old_lists() -> bool:
     return not glob.glob(f"{LISTS}/*_Packages*") or os.stat(LISTS).st_mtime < time.time() - LISTS_SECONDS
 
 
-def _run(command) -> None:
+def _run(command: list[str]) -> None:
     done = subprocess.run(
         command,
         env=os.environ | ENVIRONMENT,

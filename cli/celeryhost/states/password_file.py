@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from .install_files import access, read, replace
 
@@ -15,7 +16,7 @@ ARGUMENTS = {
 }
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     path = params["path"]
     password = (read(path) or "").strip()
     wanted = (params["owner"], params["group"], str(params["mode"]))

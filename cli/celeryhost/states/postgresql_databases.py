@@ -14,6 +14,7 @@ import os
 import pwd
 import secrets
 import time
+from typing import Any
 
 from ..account import converse, last_line, variables
 from ..errors import Failure
@@ -47,7 +48,7 @@ class Refusal(Exception):
     """What psql said."""
 
 
-def psql(query, **environment):
+def psql(query: str, **environment: str) -> str:
     """What PostgreSQL answers; raises Refusal, also where there is none.
 
     The query comes by stdin: in a command line `ps` would show it.
@@ -64,9 +65,9 @@ def psql(query, **environment):
     return answer.decode()
 
 
-def refused(name, password, port):
+def refused(name: str, password: str, port: str | int) -> str | None:
     """What PostgreSQL says to a program that logs in as the app's do; None when it lets them in."""
-    access = {"PGHOST": "127.0.0.1", "PGPORT": port, "PGUSER": name, "PGDATABASE": name, "PGPASSWORD": password}
+    access = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": name, "PGDATABASE": name, "PGPASSWORD": password}
     try:
         psql("select 1;", **access)
     except Refusal as refusal:
@@ -74,29 +75,30 @@ def refused(name, password, port):
     return None
 
 
-def verifier(password):
+def verifier(password: str) -> str:
     """What PostgreSQL keeps of a password (RFC 5803), so that its log never shows the password itself."""
     salt, rounds = secrets.token_bytes(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     client = hmac.digest(salted, b"Client Key", "sha256")
     keys = hashlib.sha256(client).digest(), hmac.digest(salted, b"Server Key", "sha256")
-    salt, stored, server = (base64.b64encode(part).decode() for part in (salt, *keys))
-    return f"SCRAM-SHA-256${rounds}:{salt}${stored}:{server}"
+    shown, stored, server = (base64.b64encode(part).decode() for part in (salt, *keys))
+    return f"SCRAM-SHA-256${rounds}:{shown}${stored}:{server}"
 
 
-def look(timeout):
+def look(timeout: float) -> dict[str, Any]:
     """What LOOK says, of a PostgreSQL that may still start; raises Refusal."""
     end = time.monotonic() + timeout
     while True:
         try:
-            return json.loads(psql(LOOK))
+            found: dict[str, Any] = json.loads(psql(LOOK))
+            return found
         except Refusal:
             if time.monotonic() > end:
                 raise
             time.sleep(1)
 
 
-def wanted(name, path, found):
+def wanted(name: str, path: str, found: dict[str, Any]) -> tuple[list[str], str | None]:
     """(statements that make the database and its role, what speaks against that) of a look `found`."""
     roles, databases = found["roles"], found["databases"]
     password = (read(path) or "").strip()
@@ -115,7 +117,7 @@ def wanted(name, path, found):
     return told, None
 
 
-def unwanted(name, found):
+def unwanted(name: str, found: dict[str, Any]) -> list[str]:
     """Statements that take the database and its role away, where they were made here."""
     if not found["roles"].get(name):
         return []
@@ -123,10 +125,16 @@ def unwanted(name, found):
     return [*drop, f'drop role "{name}"']
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     given, present = params["databases"], params["state"] == "present"
     installed = os.path.exists(params["record"] or "")
-    result = {"changed": bool(given) and present, "answers": False, "installed": installed, "problems": [], "port": ""}
+    result: dict[str, Any] = {
+        "changed": bool(given) and present,
+        "answers": False,
+        "installed": installed,
+        "problems": [],
+        "port": "",
+    }
     result |= {"alone": False, "diff": {}}
     try:
         found = look(0 if check else params["timeout"])

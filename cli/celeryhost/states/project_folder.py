@@ -12,6 +12,8 @@ import json
 import os
 import pwd
 import tarfile
+from collections.abc import Iterable
+from typing import IO, Any
 
 from .. import others
 from ..errors import Failure
@@ -28,7 +30,7 @@ ARGUMENTS = {
 }
 
 
-def state(path):
+def state(path: str) -> str | None:
     """How `path` is written in the list of files; None when it is no file or link."""
     if os.path.islink(path):
         return f"->{os.readlink(path)}"
@@ -42,22 +44,23 @@ def state(path):
         return None
 
 
-def brought(record):
+def brought(record: str) -> list[str]:
     try:
         with open(record, encoding="utf-8") as file:
-            return json.load(file)
+            known: list[str] = json.load(file)
+            return known
     except (OSError, ValueError):
         return []
 
 
-def note(record, files):
+def note(record: str, files: Iterable[str]) -> None:
     os.makedirs(os.path.dirname(record), exist_ok=True)
     with open(f"{record}.new", "w", encoding="utf-8") as file:
         json.dump(sorted(files), file)
     os.replace(f"{record}.new", record)
 
 
-def put(dest, archive, stale):
+def put(dest: str, archive: IO[bytes], stale: list[str]) -> None:
     """Extract and remove; each file is replaced by renaming, so that nobody reads a half-written one."""
     with tarfile.open(fileobj=archive) as members:
         for member in members:
@@ -69,8 +72,9 @@ def put(dest, archive, stale):
             if member.issym():
                 os.symlink(member.linkname, new)
             else:
+                content = members.extractfile(member)
                 with open(new, "xb") as file:  # not into a FIFO that has come there meanwhile
-                    file.write(members.extractfile(member).read())
+                    file.write(content.read() if content else b"")
                 os.chmod(new, 0o755 if member.mode & 0o100 else 0o644)
             os.replace(new, path)
     for name in stale:
@@ -80,7 +84,7 @@ def put(dest, archive, stale):
             os.removedirs(os.path.dirname(path))
 
 
-def become(user):
+def become(user: str) -> None:
     """Write as `user` from now on: a link that the project has put in its folder must not lead root elsewhere."""
     account = pwd.getpwnam(user)
     groups = [group.gr_gid for group in grp.getgrall() if user in group.gr_mem]
@@ -89,7 +93,7 @@ def become(user):
     os.seteuid(account.pw_uid)
 
 
-def bring_archive(params, archive, stale):
+def bring_archive(params: dict[str, Any], archive: str, stale: list[str]) -> None:
     root, group = os.geteuid(), os.getegid()
     try:
         with open(archive, "rb") as opened:
@@ -103,7 +107,7 @@ def bring_archive(params, archive, stale):
         os.setegid(group)
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     dest, record, files, archive = params["dest"], params["record"], params["files"], params["archive"]
     wanted = [name for name, wanted in files.items() if state(os.path.join(dest, name)) != wanted]
     stale = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ..account import last_line, run
 from ..errors import Failure
@@ -34,12 +35,12 @@ def cause(output: str) -> str:
 
 
 class Checkout:
-    def __init__(self, params, environment):
+    def __init__(self, params: dict[str, Any], environment: dict[str, str]) -> None:
         self.repo, self.words, secrets = without_secret(params["repo"])
         self.environment = ENVIRONMENT | environment | secrets
         self.dest, self.owner, self.version = params["dest"], params["owner"], params["version"]
 
-    def git(self, *words, fail=True):
+    def git(self, *words: str, fail: bool = True) -> str | None:
         """Output of git, or None when it failed and may."""
         seconds = None if words[0] in LONG else SECONDS
         code, output = run(
@@ -53,23 +54,25 @@ class Checkout:
             raise Failure(f"source {self.repo} at {self.version}: git {words[0]}: {said}{self.advice(said)}")
         return None if code else output.strip()
 
-    def advice(self, said):
+    def output(self, *words: str) -> str:
+        """Output of git; raises Failure."""
+        return self.git(*words) or ""
+
+    def advice(self, said: str) -> str:
         if "could not read Username" in said or (
             "ermission denied" in said and not self.environment.get("SSH_AUTH_SOCK")
         ):
             return "; for a private repository write source: git@HOST:PATH and git_key: generate"
         return ""
 
-    def head(self):
+    def head(self) -> str:
         return self.git("rev-parse", "-q", "--verify", "HEAD^{commit}", fail=False) or ""
 
-    def offered(self):
+    def offered(self) -> str:
         """The commit that the repository has under this name; the name itself when it is no branch or tag."""
-        names = dict(
-            reversed(line.split("\t"))
-            for line in self.git("ls-remote", "--", self.repo, self.version, f"{self.version}^{{}}").splitlines()
-            if "\t" in line
-        )
+        told = self.output("ls-remote", "--", self.repo, self.version, f"{self.version}^{{}}")
+        lines = (line.partition("\t") for line in told.splitlines() if "\t" in line)
+        names = {name: commit for commit, _, name in lines}
         for name in (
             f"refs/tags/{self.version}^{{}}",
             f"refs/tags/{self.version}",
@@ -78,22 +81,22 @@ class Checkout:
         ):
             if name in names and (name != "HEAD" or self.version == "HEAD"):
                 return names[name]
-        return self.version
+        return str(self.version)
 
-    def fetch(self):
+    def fetch(self) -> str:
         """The commit, fetched without its history, unless a person's own clone is there or the server refuses."""
         if not os.path.isdir(f"{self.dest}/.git"):
             self.git("init", "-q")
         shallow = ["--depth=1"] if not self.head() or os.path.exists(f"{self.dest}/.git/shallow") else []
         if self.git("fetch", "-q", *shallow, "--", self.repo, self.version, fail=False) is not None:
-            return self.git("rev-parse", "FETCH_HEAD^{commit}")
+            return self.output("rev-parse", "FETCH_HEAD^{commit}")
         self.git("fetch", "-q", "--force", "--tags", "--", self.repo, "+refs/heads/*:refs/remotes/origin/*")
         for name in (f"refs/tags/{self.version}", f"refs/remotes/origin/{self.version}", self.version):
             if commit := self.git("rev-parse", "-q", "--verify", f"{name}^{{commit}}", fail=False):
                 return commit
         raise Failure(f"source {self.repo} has no branch, tag or commit {self.version}; correct `version`")
 
-    def checkout(self, commit):
+    def checkout(self, commit: str) -> None:
         lock = f"{self.dest}/.git/index.lock"
         killed = os.path.exists(lock)
         if killed:  # as its owner: .git may be a link
@@ -104,7 +107,7 @@ class Checkout:
         if os.path.exists(f"{self.dest}/.gitmodules"):
             self.git("submodule", "update", "-q", "--init", "--recursive")
 
-    def warnings(self):
+    def warnings(self) -> list[str]:
         """Git LFS is not known here, and a file of it would be read as what it is not."""
         if self.git("grep", "-qI", "filter=lfs", "HEAD", "--", ":(glob)**/.gitattributes", fail=False) is None:
             return []
@@ -113,12 +116,12 @@ class Checkout:
         ]
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     with lent(params.get("key"), params["owner"]) as environment:
         return _bring(Checkout(params, environment), params, check)
 
 
-def _bring(checkout, params, check):
+def _bring(checkout: Checkout, params: dict[str, Any], check: bool) -> dict[str, Any]:
     try:
         before, offered = checkout.head(), checkout.offered()
     except (KeyError, OSError) as error:

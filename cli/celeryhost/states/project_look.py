@@ -6,15 +6,17 @@ import contextlib
 import grp
 import os
 import pwd
+from typing import Any
 
 from ..errors import Failure
 from ..project.preflight import app_problems
 from . import project_virtualenv
+from .environment import stamp
 
 ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "required": True, "no_log": False}}
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     problems, groups = [], {}
     for app in params["apps"]:
         problems += app_problems(app)
@@ -24,18 +26,17 @@ def bring(params, check):
         except KeyError:
             groups[app["name"]] = app["user"]
     environments = [
-        {"revision": app["requirements"] is not False and project_virtualenv.stamp(app["virtualenv"])}
-        for app in params["apps"]
+        {"revision": app["requirements"] is not False and stamp(app["virtualenv"])} for app in params["apps"]
     ]
     return {"changed": False, "problems": problems, "groups": groups, "environments": environments}
 
 
-def _python_problems(app):
+def _python_problems(app: dict[str, Any]) -> list[str]:
     """Whether the Python that is to make the virtual environment is one of those that the project is for."""
     wanted = app.get("for_python")
     if app["source_kind"] is None and app["requirements"] is not False and os.path.isdir(app["directory"]):
         with contextlib.suppress(KeyError, Failure):  # no account yet; the task that reads them says it in full
             files = app["requirements"]
             wanted = project_virtualenv.declared(app["user"], app["directory"], app["checkout"], files)["python"]
-    problem = project_virtualenv.python_problem(app["python"], wanted)
+    problem = project_virtualenv.python_problem(app["python"], wanted or "")
     return [f"app {app['name']}: {problem}"] if problem else []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+from typing import Any
 
 from ..account import error, run
 from ..errors import Failure
 from ..scripts import mysql as mysql_script
+from ..scripts import source
 
 SECONDS = 300  # that a project may take to load, on a small board too
 ARGUMENTS = {
@@ -43,13 +45,13 @@ print("\n" + json.dumps([plan.getvalue(), found]))
 """
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     directory, python = params["directory"], f"{params['virtualenv']}/bin/python"
     if check and not os.access(python, os.X_OK):
         return {"changed": True, "pending": [], "diff": {"before": "", "after": "all migrations\n"}}
     code, output = run(
         params["owner"],
-        *(python, "-c", mysql_script.__loader__.get_source(mysql_script.__name__) + SCRIPT),
+        *(python, "-c", source(mysql_script) + SCRIPT),
         "check" if check else "bring",
         cwd=directory,
         environment=params["environment"],
@@ -70,6 +72,6 @@ def bring(params, check):
     return {"changed": bool(pending), "pending": pending, "diff": {"before": "", "after": after} if pending else {}}
 
 
-def pending_of(plan):
+def pending_of(plan: str) -> list[str]:
     """The names in the output of `showmigrations --plan` that are not applied yet."""
     return re.findall(r"^\[ \]\s+(\S+)", plan, re.MULTILINE)

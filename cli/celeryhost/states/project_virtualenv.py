@@ -12,12 +12,13 @@ import json
 import os
 import pwd
 import re
+from typing import Any
 
 from ..account import converse, named, run
 from ..account import error as cause
 from ..errors import Failure
 from ..project.git_key import lent
-from ..scripts import requirements
+from ..scripts import requirements, source
 from . import evidence, installer
 from .environment import Place, stamp
 from .installer import Broken
@@ -86,16 +87,16 @@ OLDER_PYTHON = re.compile(
 OTHER = 'take another release of it, or name an older Python, such as python: "3.11"'
 
 
-def too_old(version):
-    return bool(version) and tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS
+def too_old(version: str | None) -> bool:
+    return bool(version) and tuple(map(int, (version or "").split(".")[:2])) < OLDEST_REDIS
 
 
-def declared(owner, directory, top, files):
+def declared(owner: str, directory: str, top: str | None, files: list[str] | None) -> dict[str, Any]:
     """As requirements.declared, which `owner` runs: root reads no file that an app names."""
     question = json.dumps({"directory": directory, "top": top or directory, "named": files}).encode()
     try:
         code, said, why = converse(
-            ["/usr/bin/python3", "-IS", "-c", requirements.__loader__.get_source(requirements.__name__)],
+            ["/usr/bin/python3", "-IS", "-c", source(requirements)],
             named(owner),
             question,
             SECONDS,
@@ -109,16 +110,17 @@ def declared(owner, directory, top, files):
     return found
 
 
-def version_of(python):
+def version_of(python: str) -> str:
     """Its first two numbers, as its name has them; "" where it has none."""
     found = re.fullmatch(r"(?:.*/python)?(\d+\.\d+)(?:\.\d+)?", os.path.realpath(python) if "/" in python else python)
     return found[1] if found else ""
 
 
-def python_problem(python, wanted):
+def python_problem(python: str, wanted: str) -> str:
     """Why a project for the Pythons `wanted` does not run on this one; "" where it does, or where that is not known."""
     version = version_of(python)
-    if not wanted or not version or requirements.fits(tuple(map(int, version.split("."))), wanted):
+    major, _, minor = version.partition(".")
+    if not wanted or not version or requirements.fits((int(major), int(minor)), wanted):
         return ""
     fitting = [minor for minor in (12, 13, 14, 11, 10, 15, 9) if requirements.fits((3, minor), wanted)]
     such = f', such as python: "3.{fitting[0]}", which uv brings where the host has none,' if fitting else ""
@@ -128,14 +130,14 @@ def python_problem(python, wanted):
 
 
 class Environment:
-    def __init__(self, params):
+    def __init__(self, params: dict[str, Any]) -> None:
         self.params = params
         self.path = params["path"]
         self.python = os.path.join(self.path, "bin", "python")
         self.owner = params["owner"]
-        self.warnings = []
+        self.warnings: list[str] = []
 
-    def versions(self, path=None):
+    def versions(self, path: str | None = None) -> list[str] | None:
         """Versions of celery and kombu in it; None when it does not work."""
         python = os.path.join(path or self.path, "bin", "python")
         script = (
@@ -147,12 +149,12 @@ class Environment:
             return None
         code, output = run(self.owner, python, "-c", script, cwd=self.params["directory"], seconds=IMPORTS)
         try:
-            celery, kombu = map(str, json.loads(output.splitlines()[-1])) if code == 0 else (None, None)
+            celery, kombu = map(str, json.loads(output.splitlines()[-1])) if code == 0 else ("", "")
         except (ValueError, TypeError, IndexError, RecursionError):  # its Python says something else
             return None
         return [celery, kombu] if celery and re.match(r"\d+\.\d+", kombu) else None
 
-    def refusal(self, path):
+    def refusal(self, path: str) -> str:
         """Why Celery cannot be imported there, with the way out."""
         options = {"cwd": self.params["directory"], "seconds": IMPORTS}
         _, output = run(self.owner, f"{path}/bin/python", "-c", f"import {IMPORTED}", **options)
@@ -161,14 +163,14 @@ class Environment:
             return f"{why}; they are for an older Python than {version_of(self.params['python'])}: {OTHER}"
         return f"{why}; run again"
 
-    def lacking(self, names):
+    def lacking(self, names: list[str]) -> list[str]:
         """Names of the requirements `names` that are not in it, in whatever version."""
         script = "import sys; from importlib.metadata import version; version(sys.argv[1])"
-        plain = (re.match(r"[\w.-]+", name)[0] for name in names)
+        plain = [found[0] for name in names if (found := re.match(r"[\w.-]+", name))]
         options = {"cwd": self.params["directory"], "seconds": IMPORTS}
         return [name for name in plain if run(self.owner, self.python, "-c", script, name, **options)[0]]
 
-    def fill(self, found, ours, revision):
+    def fill(self, found: dict[str, Any], ours: list[str], revision: str) -> list[str]:
         """Make a new one, see that it works, and only then have it take the place of the other; return `versions`."""
         redis, place = self.params["redis_version"], Place(self.path, self.owner)
         path = place.new(revision)
@@ -197,7 +199,9 @@ class Environment:
         place.switch(path)
         return versions
 
-    def _fill(self, path, found, ours, where):
+    def _fill(
+        self, path: str, found: dict[str, Any], ours: list[str], where: tuple[str, str, str, dict[str, str]]
+    ) -> None:
         program = installer.fetch_uv()
         if not program:
             return self._install(installer.Pip(*where), path, found, ours)
@@ -215,7 +219,7 @@ class Environment:
                 raise broken from None
             self.warnings.append(f"uv has failed, and pip has filled {self.path}: {last(broken.output)}")
 
-    def _install(self, tool, path, found, ours):
+    def _install(self, tool: installer.Pip | installer.Uv, path: str, found: dict[str, Any], ours: list[str]) -> None:
         tool.make(path, self.params["python"], self.params["system_site_packages"])
         named = [word for file in found["files"] for word in ("-r", file)]
         if found["kind"] in ("", "requirements") and not found["hashed"]:
@@ -244,7 +248,7 @@ class Environment:
             ) from None
 
 
-def beside(tool, path, words, ours):
+def beside(tool: installer.Pip | installer.Uv, path: str, words: list[str], ours: list[str]) -> None:
     """Install `ours` with what `words` say; where those take a redis-py outside Celery's bounds for it, that one."""
     try:
         return tool.install(path, [*words, *ours])
@@ -258,12 +262,12 @@ def beside(tool, path, words, ours):
             raise broken from None
 
 
-def unsolved(output):
+def unsolved(output: str) -> bool:
     """Whether an installer has found no versions that go with each other."""
     return "ResolutionImpossible" in output or "No solution found" in output
 
 
-def explained(output, redis, asked="", python=""):
+def explained(output: str, redis: str | None, asked: str = "", python: str = "") -> str:
     """What an installer's `output` means, in one line with the way out; "" where it says that itself.
 
     `asked` is what the requirements say, `python` the version that they are for.
@@ -294,7 +298,7 @@ def explained(output, redis, asked="", python=""):
     return unbuilt(name, version if pinned else None, python, output)
 
 
-def unbuilt(name, pin, python, output):
+def unbuilt(name: str, pin: str | None, python: str, output: str) -> str:
     """Why a package that has no wheel for this machine could not be built from its source."""
     said = unmade(name, pin, python)
     if COMPILER.search(output):
@@ -318,7 +322,7 @@ def unbuilt(name, pin, python, output):
     return f"{said}, and cannot be built from its source: {cause}; {OTHER}"
 
 
-def unmade(name, pin, python):
+def unmade(name: str, pin: str | None, python: str) -> str:
     """That a package has no wheel."""
     return (
         f"{name}{f'=={pin}' if pin else ''} in requirements has no wheel for this machine and "
@@ -326,7 +330,7 @@ def unmade(name, pin, python):
     )
 
 
-def last(output):
+def last(output: str) -> str:
     """The cause that an installer names: the first `error:` of uv with its first cause, pip's last ERROR."""
     if found := re.search(r"No solution found.*?\n((?:.*\n)*?.*unsatisfiable\.)", output):
         conclusions = re.split(r"^\s*(?:And because|cause: Because) ", found[1], flags=re.MULTILINE)
@@ -342,13 +346,16 @@ def last(output):
     return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no output")
 
 
-def known_versions(record):
+def known_versions(record: str | None) -> list[str] | None:
     """What the app's last load has said of it (celery_app.py), as long as all that was read for that is as it was."""
     kept = evidence.load(record) if record else None
-    return kept["answer"]["versions"] if evidence.holds(kept, kept and kept.get("key")) else None
+    if kept and evidence.holds(kept, kept.get("key", "")):
+        versions: list[str] | None = kept["answer"]["versions"]
+        return versions
+    return None
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if check or not params["managed"]:
         return _bring(params, check)
     # One at a time: several fill a board's memory, and one that a killed run has begun may still be at work.
@@ -358,7 +365,7 @@ def bring(params, check):
         return _bring(params, check)
 
 
-def _bring(params, check):
+def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     environment = Environment(params)
     directory, redis = params["directory"], params["redis_version"]
     try:
@@ -367,7 +374,7 @@ def _bring(params, check):
     except KeyError:
         account = False
     unknown = check and not (account and os.path.isdir(directory))
-    found = {"kind": "", "files": [], "texts": {}, "python": "", "hashed": False}
+    found: dict[str, Any] = {"kind": "", "files": [], "texts": {}, "python": "", "hashed": False}
     if params["managed"] and not unknown:
         found = declared(environment.owner, directory, params.get("top"), params["requirements"])
         if problem := python_problem(params["python"], found["python"]):

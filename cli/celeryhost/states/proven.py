@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from types import SimpleNamespace
+from typing import Any
 
 from .. import cache, others
 from ..celery.log_lines import entry_sent
 from ..errors import UNPROVEN, Failure
+from ..hosts.target import Target
 from ..supervisor import locate, programs
 from ..supervisor.rpc import Supervisor
 
@@ -26,7 +27,7 @@ PAUSE = 0.5  # seconds between two looks
 LOG_END = 8 << 20  # bytes of beat's log that are looked through
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """`fired`: {app: the last line by which its beat has sent a task}, once each beat of `logs` has or after so many
     `seconds`; raises Failure where a task has not come back, a program has ended meanwhile, or a beat has let an entry
     fall due without sending it.
@@ -47,9 +48,9 @@ def bring(params, check):
     return {"changed": False, "fired": fired}
 
 
-def alive(supervisor, pids: dict[str, int]) -> None:
+def alive(supervisor: Supervisor | None, pids: dict[str, int]) -> None:
     """Raises Failure for a program that no longer runs as the process that it was."""
-    now = {process.name: process for process in programs.processes(supervisor)} if pids else {}
+    now = {process.name: process for process in programs.processes(supervisor)} if supervisor else {}
     for name, pid in pids.items():
         process = now.get(name)
         if process and process.pid != pid:
@@ -57,14 +58,14 @@ def alive(supervisor, pids: dict[str, int]) -> None:
             raise Failure(f"{name}: ended soon after it was RUNNING:\n{said or 'it said nothing'}", UNPROVEN)
 
 
-def punctual(config, names) -> None:
+def punctual(config: str, names: list[str]) -> None:
     """Raises Failure for a beat of these apps that is late, as check `ticking` of doctor sees it."""
     if not names:
         return
     from ..checks import FAIL, Skip, beat
     from ..checks.host import Host
 
-    host = Host(SimpleNamespace(config=config, url=None, user=None), names)
+    host = Host(Target(config=config), names)
     try:
         apps = host.apps
     except Skip:
@@ -76,7 +77,7 @@ def punctual(config, names) -> None:
                     raise Failure(f"{finding.subject}: {finding.symptom}; {finding.cause}", UNPROVEN, finding.fix)
 
 
-def last_sending(path):
+def last_sending(path: str) -> str:
     """The last line about a task, of those since beat was started; "" when there is none."""
     sending = ""
     try:

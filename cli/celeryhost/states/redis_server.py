@@ -11,6 +11,8 @@ import os
 import re
 import socket
 import time
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import Failure
 
@@ -41,17 +43,17 @@ class RedisError(Exception):
 class Redis:
     """One connection. Raises OSError when nobody answers, RedisError for a refusal."""
 
-    def __init__(self, host, port):
+    def __init__(self, host: str, port: int) -> None:
         self.stream = socket.create_connection((host, port), 10).makefile("rwb")
         self.port = port
 
-    def __call__(self, *words):
+    def __call__(self, *words: str) -> Any:
         parts = [str(word).encode() for word in words]
         self.stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
         self.stream.flush()
         return self._answer()
 
-    def _answer(self):
+    def _answer(self) -> Any:
         line = self.stream.readline().decode(errors="replace")
         kind, rest = line[:1], line[1:].strip()
         if kind == "-":
@@ -64,33 +66,36 @@ class Redis:
             raise OSError(f"no Redis: it answered {line[:40]!r}")
         return rest
 
-    def info(self, section):
+    def info(self, section: str) -> dict[str, str]:
         return dict(line.split(":", 1) for line in self("INFO", section).splitlines() if ":" in line)
 
-    def config(self, *names):
+    def config(self, *names: str) -> dict[str, str]:
         return {name: self("CONFIG", "GET", name)[-1] for name in names}
 
 
-def read(path):
+def read(path: str | None) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path or "", encoding="utf-8", errors="replace") as file:
             return file.read()
-    except (OSError, TypeError):
+    except OSError:
         return ""
 
 
-def configured_ports(*paths):
+def configured_ports(*paths: str) -> list[int]:
     """The ports the configuration files name; the first file that names one wins in Redis, too, as it comes last."""
     return [int(port) for path in paths for port in re.findall(r"^port\s+(\d+)", read(path), re.MULTILINE)[-1:]]
 
 
-def amount(text):
+def amount(text: str | int) -> int:
     """A memory size in bytes: Redis's units, where `mb` is 1024 kb and `m` a million."""
-    number, unit = re.fullmatch(r"(\d+)([a-z]*)", text.strip().lower()).groups()
+    found = re.fullmatch(r"(\d+)([a-z]*)", str(text).strip().lower())
+    if not found:
+        raise ValueError(f"{text!r} is no size")
+    number, unit = found.groups()
     return int(number) * UNITS[unit or "b"]
 
 
-def connect(host, ports):
+def connect(host: str, ports: list[int]) -> Redis | None:
     """A connection to the first port where a Redis answers, else None."""
     for port in ports:
         try:
@@ -103,7 +108,7 @@ def connect(host, ports):
     return None
 
 
-def log_in(redis, passwords):
+def log_in(redis: Redis, passwords: list[str]) -> str | None:
     """The password that lets us in, "" when none is asked for; None when all are refused."""
     for password in ("", *passwords):
         try:
@@ -117,7 +122,7 @@ def log_in(redis, passwords):
     return None
 
 
-def misconf(redis):
+def misconf(redis: Redis) -> str:
     """Why it refuses to write, "" when it does not."""
     try:
         redis("PING")
@@ -126,7 +131,7 @@ def misconf(redis):
     return ""
 
 
-def wait(redis, unfinished, seconds):
+def wait(redis: Redis, unfinished: Callable[[dict[str, str]], object], seconds: float) -> dict[str, str]:
     """Until `unfinished` is no longer true of INFO persistence; raises TimeoutError."""
     end = time.monotonic() + seconds
     while True:
@@ -138,7 +143,7 @@ def wait(redis, unfinished, seconds):
         time.sleep(0.2)
 
 
-def overcommit():
+def overcommit() -> bool:
     """Have the kernel fork Redis when memory is half full, as a sysctl file does from the next boot; returns `changed`.
 
     A container's kernel belongs to its host, which may not let us.
@@ -153,10 +158,11 @@ def overcommit():
     return True
 
 
-def look(redis):
+def look(redis: Redis) -> dict[str, Any]:
     """What RETURN says about a running server that let us in."""
     names = ("bind", "port", "maxmemory", "maxmemory-policy", "appendonly", "appendfsync")
-    keys = sum(int(re.match(r"keys=(\d+)", text)[1]) for text in redis.info("keyspace").values() if "keys=" in text)
+    counts = (re.match(r"keys=(\d+)", text) for text in redis.info("keyspace").values())
+    keys = sum(int(count[1]) for count in counts if count)
     server = redis.info("server")
     return {
         "version": server["redis_version"],
@@ -167,7 +173,7 @@ def look(redis):
     }
 
 
-def apply(redis, params, check):
+def apply(redis: Redis, params: dict[str, Any], check: bool) -> dict[str, Any]:
     """Settings that differ are set; returns `changed`, `diff` and `restart` (those that wait for one)."""
     wanted = {name: str(value) for name, value in params["settings"].items()}
     if "maxmemory" in wanted:
@@ -208,12 +214,12 @@ def apply(redis, params, check):
     return {"changed": bool(differ), "diff": diff, "restart": later}
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     stored = read(params["password_file"]).strip()
     ours, configured = bool(stored), os.path.exists(params["config_file"] or "")
     where = f"{params['host']}:{params['port']}"
     redis = connect(params["host"], [params["port"], *configured_ports(params["config_file"], DEBIAN)])
-    result = {"changed": False, "running": redis is not None, "locked": False, "restart": []}
+    result: dict[str, Any] = {"changed": False, "running": redis is not None, "locked": False, "restart": []}
     try:
         if redis is None:
             if params["settings"] and not check:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from .. import cache
 from ..paths import ETC
@@ -15,7 +16,7 @@ ARGUMENTS = {
 BEGUN = "begun"
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """`differ`: those of `roles`, {name: digest}, whose last run was of another digest, or is not complete."""
     differ = []
     for role, digest in params["roles"].items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import Failure
 from .install_files import access, read, replace
 
@@ -12,7 +14,7 @@ ARGUMENTS = {
 }
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     path, name, wanted = params["path"], params["name"], f"{params['name']}={params['value']}"
     lines = (read(path) or "").splitlines()
     places = [place for place, line in enumerate(lines) if line.startswith(f"{name}=")]

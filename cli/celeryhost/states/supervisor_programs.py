@@ -7,8 +7,11 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import tempfile
 import time
+from collections.abc import Collection, Iterator
+from typing import IO, Any
 
 from ..errors import DOWN, OK, UNPROVEN, USAGE, Failure
 from ..hangup import unbroken
@@ -38,21 +41,25 @@ ARGUMENTS = {
 UNASKED = ("meanwhile",)  # nothing is sent then
 
 
+# A process, what it writes to stdout, and to stderr.
+Begun = tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]
+
+
 class Unfinished(Failure):
     """A Failure that comes with `result`, what was done until then."""
 
 
-def files_of(params):
+def files_of(params: dict[str, Any]) -> list[dict[str, Any]]:
     """[{path, content, state}] of the arguments."""
     return params.get("files") or [params]
 
 
-def veiled(params):
+def veiled(params: dict[str, Any]) -> set[str]:
     """What appears in no output. The texts as a whole do: a diff is made of them."""
     return set().union(*(conffile.secrets(file.get("content") or "") for file in files_of(params)))
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     """The result of the module; raises Failure."""
     own = params["owner"], params["group"], octal(params["mode"])
     given = files_of(params)
@@ -60,7 +67,8 @@ def bring(params, check):
         if not each["path"] or (each["state"] == "present" and each["content"] is None):
             raise Failure(f"a file to install has path {each['path']!r} and no content", USAGE, "give it both")
     files = [engine.File(each["path"], each["content"] if each["state"] == "present" else None, *own) for each in given]
-    result = {"changed": False, "restarted": {}, "warnings": [], "plan": engine.as_dict(engine.Plan([])), "diff": []}
+    result: dict[str, Any] = {"changed": False, "restarted": {}, "warnings": [], "diff": []}
+    result["plan"] = engine.as_dict(engine.Plan([]))
     if check and not os.path.exists(params["config"]):
         for file in files:
             tell(engine.plan_ahead(file, Failure(f"{params['config']} does not exist yet", DOWN)), result)
@@ -111,24 +119,24 @@ def bring(params, check):
     return result
 
 
-def key_of(given):
+def key_of(given: list[dict[str, Any]]) -> str:
     """Of all that is to be seen to work."""
     return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
-def beside(commands):
+def beside(commands: dict[str, list[str]]) -> Iterator[dict[str, Begun]]:
     """{name: (process, what it writes to stdout, and to stderr)} of the commands; none of them, and of what they
     started, outlives a failure of what is done meanwhile."""
-    import subprocess
-
-    begun = {}
+    begun: dict[str, Begun] = {}
     with contextlib.ExitStack() as files:
         try:
             for name, words in commands.items():
                 out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
-                pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
-                begun[name] = subprocess.Popen(words, **pipes, start_new_session=True), out, err
+                process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+                )
+                begun[name] = process, out, err
             yield begun
         except BaseException:
             for process, *_ in begun.values():
@@ -138,7 +146,7 @@ def beside(commands):
             raise
 
 
-def outcome(process, *said):
+def outcome(process: subprocess.Popen[bytes], *said: IO[bytes]) -> dict[str, Any]:
     """What Ansible says of a command, once it has ended."""
     for file in said:
         file.seek(0)
@@ -146,7 +154,7 @@ def outcome(process, *said):
     return {"rc": process.wait(), "stdout": stdout, "stderr": stderr}
 
 
-def lived(supervisor, groups, commands):
+def lived(supervisor: Supervisor, groups: Collection[str], commands: dict[str, Begun]) -> dict[str, int]:
     """{program: pid} of what runs of the groups, when all commands have ended, and what had ended over and over has
     lived long enough; raises Failure for a program that ends until then."""
     known = programs.processes(supervisor)
@@ -161,13 +169,13 @@ def lived(supervisor, groups, commands):
         time.sleep(proven.PAUSE)
 
 
-def unfinished(failure, result):
+def unfinished(failure: Failure, result: dict[str, Any]) -> Unfinished:
     found = Unfinished(str(failure), failure.code)
     found.result = result
     return found
 
 
-def tell(plan, result):
+def tell(plan: engine.Plan, result: dict[str, Any]) -> None:
     """Add a plan to the result, with the texts before and after, and what it warns of."""
     result["changed"] |= engine.is_stale(plan) or bool(plan.changes)
     result["plan"] = {key: [*result["plan"][key], *found] for key, found in engine.as_dict(plan).items()}
@@ -178,7 +186,7 @@ def tell(plan, result):
         result["diff"].append(header | {"before": conffile.hide(before), "after": conffile.hide(after, before)})
 
 
-def started(value):
+def started(value: Any) -> bool | list[str]:
     """The argument `started`: a boolean, in any of Ansible's spellings, or a list of programs."""
     if isinstance(value, (bool, list)):
         return value
@@ -188,7 +196,7 @@ def started(value):
     raise Failure(f"started is {value!r}", USAGE, "write true, false or a list of programs")
 
 
-def octal(value):
+def octal(value: Any) -> int:
     """The argument `mode`: YAML makes a number of 0600 and a text of "0600"."""
     try:
         return value if isinstance(value, int) else int(value, 8)

@@ -10,6 +10,7 @@ import pwd
 import re
 import subprocess
 import time
+from typing import Any
 
 from ..celery import command_line
 from ..errors import Failure
@@ -30,7 +31,7 @@ STARTS = 30  # seconds supervisord may take to start
 ALIVE = (10, 20, 30, 40)  # STARTING, RUNNING, BACKOFF, STOPPING
 
 
-def read(path):
+def read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return file.read()
@@ -38,7 +39,7 @@ def read(path):
         return ""
 
 
-def origin(config):
+def origin(config: str) -> str:
     """Who wrote the configuration: `absent`, the `package`, `celeryhost`, or somebody else (`foreign`)."""
     text = read(config)
     if not text:
@@ -51,16 +52,23 @@ def origin(config):
     return "package" if f" {config} {digest}" in known else "foreign"
 
 
-def own_programs(folder):
+def own_programs(folder: str) -> set[str]:
     """Names of the groups that celeryhost's files define."""
     texts = filter(lambda text: MARK in text[:200], map(read, glob.glob(f"{folder}/*.conf")))
     return {name for text in texts for name in re.findall(r"^\[[a-z-]+:([^\]]+)\]", text, re.MULTILINE)}
 
 
-def look(params):
+def look(params: dict[str, Any]) -> tuple[dict[str, Any], Supervisor | None]:
     """What RETURN says, and the connection (None when there is no supervisord)."""
     config, programs = params["config"], params["programs"]
-    found = {"origin": origin(config), "includes": True, "running": False, "foreign": [], "beats": [], "stale": False}
+    found: dict[str, Any] = {
+        "origin": origin(config),
+        "includes": True,
+        "running": False,
+        "foreign": [],
+        "beats": [],
+        "stale": False,
+    }
     if found["origin"] == "absent":
         return found, None
     include = locate.read_section(config, "include", "files").get("files", "")
@@ -90,7 +98,7 @@ def look(params):
     return found, supervisor
 
 
-def await_new(params, seconds):
+def await_new(params: dict[str, Any], seconds: float) -> dict[str, Any]:
     """What `look` finds once supervisord runs with the file as it is; raises Failure when that does not come."""
     end = time.monotonic() + seconds
     while True:
@@ -103,7 +111,7 @@ def await_new(params, seconds):
         time.sleep(0.2)
 
 
-def outside(group, members):
+def outside(group: str, members: list[str]) -> tuple[list[str], list[str]]:
     """(members not in the group yet, members who do not exist)."""
     unknown = []
     for name in members:
@@ -118,13 +126,13 @@ def outside(group, members):
     return [name for name in members if name not in inside], unknown
 
 
-def bring(params, check):
+def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     found, supervisor = look(params)
     wanted = params["restart"] and not check
     if wanted and not found["running"]:
         found = await_new(params, STARTS)
     due = params["restart"] and found["stale"] and not found["foreign"]
-    if due and wanted:
+    if due and wanted and supervisor:
         supervisor.call("restart")
         found = await_new(params, params["timeout"])
     user = os.environ.get("SUDO_USER", "root")
