@@ -10,11 +10,14 @@ future become now, as if beat had just been started for the first time.
 worker with -B takes it with -I. Runs in the project's Python.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import runpy
 import sys
 import time
+from typing import Any
 
 if __name__ == "__main__":  # what beat imports later is of the environment that it began in, not of the next one's
     sys.path[:] = [os.path.realpath(place) for place in sys.path]
@@ -32,13 +35,14 @@ PATIENCE = 60  # seconds
 
 
 @signals.beat_init.connect
-def watch(sender, **_) -> None:
+def watch(sender: Any, **_: Any) -> None:
     """Have the scheduler of `sender`, a celery.beat.Service, tick as above."""
     scheduler = sender.scheduler
     scheduler.max_interval = min(scheduler.max_interval, LONGEST_SLEEP)
-    tick, since, ticks = scheduler.tick, None, 0
+    tick, ticks = scheduler.tick, 0
+    since: float | None = None
 
-    def watched():
+    def watched() -> Any:
         nonlocal since, ticks
         interval = tick()
         ticks += 1
@@ -48,7 +52,7 @@ def watch(sender, **_) -> None:
         try:
             late = [entry for entry in scheduler.schedule.values() if _is_ahead(entry)]
             since = (since or time.monotonic()) if late else None
-            if late and time.monotonic() - since >= PATIENCE:
+            if since is not None and time.monotonic() - since >= PATIENCE:
                 _begin_anew(sender, late)
                 return 0
         except Exception as error:
@@ -60,17 +64,17 @@ def watch(sender, **_) -> None:
     scheduler.tick = watched
 
 
-def _show(text) -> None:
+def _show(text: str) -> None:
     with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
         file.write(text)
 
 
-def _is_ahead(entry):
+def _is_ahead(entry: Any) -> bool:
     last = entry.last_run_at
     return last is not None and last.tzinfo and (last - entry.default_now()).total_seconds() > AHEAD
 
 
-def _begin_anew(service, late) -> None:
+def _begin_anew(service: Any, late: list[Any]) -> None:
     """With a new scheduler: what else the old one holds may be of the old clock too (django-celery-beat's is)."""
     old = service.scheduler
     logger.warning("the clock was set back: what was last sent after now, %d tasks, is taken for sent now", len(late))

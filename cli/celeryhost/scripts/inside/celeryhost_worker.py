@@ -17,6 +17,8 @@ And a stop takes no longer than the tasks that run, and leaves none of them unkn
 Runs in the project's Python; what fails here at a worker's start is a line in the log, and then kombu's ways hold.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import gc
@@ -28,6 +30,7 @@ import re
 import threading
 import time
 import types
+from typing import Any
 
 import billiard.pool
 from celery import bootsteps, signals
@@ -100,10 +103,10 @@ class HoldOn(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.connection:Connection",)
 
-    def include_if(self, consumer):
-        return consumer.conninfo.transport.driver_type == "redis"
+    def include_if(self, consumer: Any) -> bool:
+        return bool(consumer.conninfo.transport.driver_type == "redis")
 
-    def __init__(self, consumer, **options) -> None:
+    def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         if self.include_if(consumer):
             from redis.exceptions import ResponseError
@@ -112,7 +115,7 @@ class HoldOn(bootsteps.StartStopStep):
             self.connect, consumer.connect = consumer.connect, self.when_it_writes
             consumer.connection_errors += (ResponseError,)
 
-    def when_it_writes(self):
+    def when_it_writes(self) -> Any:
         """In place of Consumer.connect, which writes."""
         said = False
         while refusal := self.refusal():
@@ -123,7 +126,7 @@ class HoldOn(bootsteps.StartStopStep):
             maybe_shutdown()
         return self.connect()
 
-    def refusal(self):
+    def refusal(self) -> Exception | None:
         """Why it does not write; None too where it does not answer, which is Celery's to say."""
         try:
             with self.consumer.app.connection_for_read() as connection, connection.channel() as channel:
@@ -131,7 +134,8 @@ class HoldOn(bootsteps.StartStopStep):
         except self.error as error:
             return error if REFUSALS.search(str(error)) else None
         except Exception:
-            return None
+            pass
+        return None
 
 
 class GiveBack(bootsteps.StartStopStep):
@@ -140,7 +144,7 @@ class GiveBack(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.connection:Connection",)
     done = False
 
-    def start(self, consumer) -> None:
+    def start(self, consumer: Any) -> None:
         if not GiveBack.done and consumer.connection.transport.driver_type == "redis":
             GiveBack.done = True
             try:
@@ -160,11 +164,12 @@ class Take(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
     taker = None
 
-    def __init__(self, consumer, **options) -> None:
+    def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self.acknowledged = {}  # the keys are tags that Redis does not know of yet; they outlive a connection
+        # The keys are tags that Redis does not know of yet; they outlive a connection.
+        self.acknowledged: dict[str, bool] = {}
 
-    def start(self, consumer) -> None:
+    def start(self, consumer: Any) -> None:
         if consumer.connection.transport.driver_type == "redis":
             try:
                 self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged, consumer.pool)
@@ -174,7 +179,7 @@ class Take(bootsteps.StartStopStep):
             except Exception as error:
                 logger.warning("a task may be lost with a worker that is killed while it takes it: %r", error)
 
-    def stop(self, consumer) -> None:
+    def stop(self, consumer: Any) -> None:
         if self.taker:
             self.taker.close()
             self.taker = None
@@ -187,7 +192,7 @@ class _Taker:
     bell: a connection in a BLMOVE that leaves what it finds where it is.
     """
 
-    def __init__(self, channel, hub, acknowledged, pool) -> None:
+    def __init__(self, channel: Any, hub: Any, acknowledged: dict[str, bool], pool: Any) -> None:
         if not hub:
             raise Unsupported("eventlet and gevent have no event loop of kombu's")
         if not channel.ack_emulation:
@@ -200,14 +205,16 @@ class _Taker:
         self.thread = threading.get_ident()
         self.try_out()
         self.script = BY_NAME
-        self.acknowledged, self.sent = acknowledged, []  # all, and those on their way
-        self.asked, self.most = [], 0  # lists of the last question, and how many messages it was for
+        self.acknowledged = acknowledged  # all
+        self.sent: list[str] = []  # those on their way
+        self.asked: list[str] = []  # lists of the last question
+        self.most = 0  # how many messages it was for
         self.waiting = False  # whether the next answer is to TAKE: one of kombu's own may still be under way (mingle's)
         self.written = False  # whether the message that is being delivered is among the unacknowledged ones
-        self.refused, self.said = False, -SAY
-        self.bells = {}  # list: connection
-        self.set = set()  # lists whose bells will ring
-        self.empty = set()  # lists that were empty at the last look, if nothing has been heard since
+        self.refused, self.said = False, -float(SAY)
+        self.bells: dict[str, Any] = {}  # list: connection
+        self.set: set[str] = set()  # lists whose bells will ring
+        self.empty: set[str] = set()  # lists that were empty at the last look, if nothing has been heard since
         self.append, self.qos.append = self.qos.append, self.append_unwritten
         self.qos.ack = self.ack
         channel._brpop_start, self.brpop_read = self.start, channel._brpop_read
@@ -240,33 +247,33 @@ class _Taker:
                 self.hub.remove(bell._sock)
             bell.disconnect()
 
-    def connection(self):
+    def connection(self) -> Any:
         pool = self.channel.pool
         connection = pool.connection_class(**pool.connection_kwargs)
         connection.connect()
         return connection
 
-    def prefixed(self, key):
-        return self.channel.global_keyprefix + key
+    def prefixed(self, key: str) -> str:
+        return f"{self.channel.global_keyprefix}{key}"
 
-    def lists(self):
+    def lists(self) -> list[str]:
         channel = self.channel
         queues = channel._queue_cycle.consume(len(channel.active_queues))
         return [self.prefixed(channel._q_for_pri(name, step)) for step in channel.priority_steps for name in queues]
 
-    def ack(self, tag) -> None:
+    def ack(self, tag: str) -> None:
         """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop. A thread has no turns."""
         self.acknowledged[tag] = True
         virtual.QoS.ack(self.qos, tag)
         if threading.get_ident() != self.thread:
             self.flush()
 
-    def ack_alone(self, tag) -> None:
+    def ack_alone(self, tag: str) -> None:
         """For what still runs when this connection is done with; the next one tells what Redis does not take now."""
         self.ack(tag)
         self.flush()
 
-    def append_unwritten(self, message, tag) -> None:
+    def append_unwritten(self, message: Any, tag: str) -> None:
         """In place of QoS.append, which writes what TAKE has written."""
         if self.written:
             virtual.QoS.append(self.qos, message, tag)
@@ -299,7 +306,7 @@ class _Taker:
         }
         _restore(self.channel, [tag for tag, owner in owners.items() if own and owner == own and tag not in known])
 
-    def start(self, timeout=None) -> None:
+    def start(self, timeout: float | None = None) -> None:
         """Ask for messages if there may be some; kombu calls it at each turn of the loop in which it may take one."""
         lists, channel = self.lists(), self.channel
         if self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
@@ -313,16 +320,16 @@ class _Taker:
         channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), owner, self.most, *self.sent)
         self.waiting = True
 
-    def room(self):
+    def room(self) -> int:
         """How many may be taken in one step: no more than can begin at once, for the rest another worker may be idle.
 
         Beyond that one at a time, as kombu does, which asks QoS.can_consume before each.
         """
         idle = self.pool.num_processes - len(state.reserved_requests)
         allowed = self.qos.can_consume_max_estimate()
-        return max(1, min(MOST, idle, MOST if allowed is None else allowed))
+        return int(max(1, min(MOST, idle, MOST if allowed is None else allowed)))
 
-    def read(self, **options):
+    def read(self, **options: Any) -> Any:
         """Deliver the messages that Redis has given; if there are no more, set the bells."""
         if not self.waiting:
             return self.brpop_read(**options)
@@ -356,7 +363,7 @@ class _Taker:
         self.deliver(taken)
         return True
 
-    def deliver(self, taken) -> None:
+    def deliver(self, taken: Any) -> None:
         """All of them, whatever happens to one, for Redis has them no longer in a list."""
         failure = None
         for key, text, written in taken:
@@ -378,14 +385,14 @@ class _Taker:
         if failure:
             raise failure
 
-    def wait_for(self, key) -> None:
+    def wait_for(self, key: str) -> None:
         if key not in self.bells:
             self.bells[key] = self.connection()
             self.hub.add_reader(self.bells[key]._sock, self.heard, key)
         self.bells[key].send_command("BLMOVE", key, key, "RIGHT", "RIGHT", 0, check_health=False)
         self.set.add(key)
 
-    def heard(self, key) -> None:
+    def heard(self, key: str) -> None:
         bell = self.bells[key]
         place = bell._sock.fileno()
         try:
@@ -401,7 +408,7 @@ class _Taker:
         self.set.discard(key)
         self.empty.clear()
 
-    def refuse(self, error) -> None:
+    def refuse(self, error: Exception) -> None:
         """Ask for nothing for a while."""
         if self.refused:
             return
@@ -424,23 +431,24 @@ class Leave(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    def include_if(self, consumer):
+    def include_if(self, consumer: Any) -> Any:
         return consumer.hub
 
-    def __init__(self, consumer, **options) -> None:
+    def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
-        self.consumer, self.until = consumer, None
+        self.consumer = consumer
+        self.until: float | None = None
         self.maybe_shutdown, state.maybe_shutdown = state.maybe_shutdown, self.when_handed_over
         self.called, self.call = os.pipe()
         signals.worker_shutting_down.connect(self.wake, weak=False)
 
-    def start(self, consumer) -> None:
+    def start(self, consumer: Any) -> None:
         consumer.hub.add_reader(self.called, os.read, self.called, 1)
 
-    def stop(self, consumer) -> None:
+    def stop(self, consumer: Any) -> None:
         consumer.hub.remove(self.called)
 
-    def wake(self, **_) -> None:
+    def wake(self, **_: Any) -> None:
         """From the signal's handler: Python waits on in a poll that a signal interrupts (PEP 475), up to a second."""
         os.write(self.call, b".")
 
@@ -461,13 +469,13 @@ class Leave(bootsteps.StartStopStep):
         if stop or at_once:
             self.maybe_shutdown()
 
-    def handing_over(self):
+    def handing_over(self) -> bool:
         jobs = getattr(getattr(self.consumer.pool, "_pool", None), "_cache", {})  # prefork's
         return any(job._scheduled_for and not job._accepted for job in jobs.values())
 
 
 @signals.worker_init.connect
-def prepare(sender, **_) -> None:
+def prepare(sender: Any, **_: Any) -> None:
     """Name this worker's connections, by worker, boot and process, and add the steps."""
     options = sender.app.conf.broker_transport_options or {}
     sender.app.conf.broker_transport_options = {**options, "client_name": _name(sender.hostname) + str(os.getpid())}
@@ -476,31 +484,31 @@ def prepare(sender, **_) -> None:
 
 
 @signals.worker_process_init.connect
-def go_first(**_) -> None:
+def go_first(**_: Any) -> None:
     """When memory runs out, the kernel is to kill a task's process, not the worker, Redis or supervisord."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")
 
 
 @signals.worker_process_shutdown.connect
-def do_not_linger(**_) -> None:
+def do_not_linger(**_: Any) -> None:
     """A process of the pool that ends sleeps for a second after its last message (billiard's Worker._do_exit)."""
     billiard.pool.time = types.SimpleNamespace(sleep=lambda _: None)  # the worker reads the message without it, too
 
 
-def _name(worker):
+def _name(worker: str) -> str:
     with open("/proc/sys/kernel/random/boot_id") as file:
         return f"{PREFIX}:{worker}:{file.read().strip()}:"
 
 
-def _plain(channel):
+def _plain(channel: Any) -> Any:
     """A client that leaves keys as they are: kombu's own adds global_keyprefix, to some commands."""
     from redis import Redis
 
     return Redis(connection_pool=channel.pool)
 
 
-def _owner(value):
+def _owner(value: Any) -> str | None:
     """Who has taken an unacknowledged message, None where that does not say: anybody with the password may write."""
     try:
         owner = json.loads(value)[0][PREFIX]
@@ -510,7 +518,7 @@ def _owner(value):
         return None
 
 
-def _give_back(channel) -> None:
+def _give_back(channel: Any) -> None:
     if not hasattr(channel, "client_name"):
         raise Unsupported("kombu before 5.6 does not name its connections")
     redis, own = _plain(channel), channel.client_name
@@ -535,7 +543,7 @@ def _give_back(channel) -> None:
         logger.warning("gave back %d tasks that a worker had begun when it was killed", len(free))
 
 
-def _restore(channel, tags) -> None:
+def _restore(channel: Any, tags: list[str]) -> None:
     for tag in tags:
         try:
             channel.qos.restore_by_tag(tag)
@@ -543,7 +551,7 @@ def _restore(channel, tags) -> None:
             logger.error("cannot give back what is no message, %.200r: %r", tag, error)
 
 
-def _gone(owner, own):
+def _gone(owner: str, own: str) -> bool:
     """Whether a worker without a connection has ended: one of this boot without a process, or ours of another boot."""
     worker, boot, pid = owner.rsplit(":", 2)
     if boot == own.rsplit(":", 2)[1]:
@@ -551,7 +559,7 @@ def _gone(owner, own):
     return own.startswith(f"{worker}:")
 
 
-def _alive(client, own):
+def _alive(client: Any, own: str) -> bool:
     """Whether a connection is another worker's: named by this module, or subscribed to commands for workers."""
     worker, boot, _ = own.rsplit(":", 2)
     name = client["name"]
