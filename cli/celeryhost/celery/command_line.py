@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections import namedtuple
 from collections.abc import Iterator
 from shlex import shlex, split
+from typing import NamedTuple
 
 from ..shebang import python_of
 
@@ -20,10 +20,21 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _DEPTH = 4  # shells in shells
 
-Command = namedtuple("Command", "name words settings celery python launcher directory environment path")
-Command.__doc__ = """`name` is worker or beat; `words` are Celery's own, up to `--`, and `settings` those after it;
-`celery` and `python` (None without) as they are written; `launcher` what finds their environment, such as `poetry run`;
-the `directory` (or None), the `environment` and the folders before those of PATH (`path`) are what shells set."""
+
+class Command(NamedTuple):
+    """`name` is worker or beat; `words` are Celery's own, up to `--`, and `settings` those after it; `celery` and
+    `python` (None without) as they are written; `launcher` what finds their environment, such as `poetry run`; the
+    `directory` (or None), the `environment` and the folders before those of PATH (`path`) are what shells set."""
+
+    name: str
+    words: list[str]
+    settings: list[str]
+    celery: str
+    python: str | None
+    launcher: list[str]
+    directory: str | None
+    environment: dict[str, str]
+    path: list[str]
 
 
 def read(command: str | list[str]) -> Command | None:
@@ -83,8 +94,9 @@ def interpreter(command: Command, path: str | None = None) -> list[str]:
 
 
 def _read(words: list[str], depth: int) -> Command | None:
-    at = next((n for n, word in enumerate(words) if os.path.basename(word) == "celery" and _name(words[n + 1 :])), None)
-    if at is None:
+    calls = (n for n, word in enumerate(words) if os.path.basename(word) == "celery")
+    at, name = next(((n, name) for n in calls if (name := _name(words[n + 1 :]))), (0, ""))
+    if not name:
         return _of_shell(words, depth) if depth else None
     end = words.index("--", at) if "--" in words[at:] else len(words)
     start, python = at, None
@@ -99,7 +111,6 @@ def _read(words: list[str], depth: int) -> Command | None:
     )
     launcher = [] if tool is None or "/" in (python or words[at]) else before[tool:]
     given = dict(word.split("=", 1) for word in before if _ASSIGNMENT.match(word))
-    name = _name(words[at + 1 :])
     return Command(name, words[at + 1 : end], words[end + 1 :], words[at], python, launcher, None, given, [])
 
 

@@ -70,7 +70,7 @@ def _on_hosts(target: Target, names: Sequence[str], dry_run: bool, printer: Prin
         if "plan" in data:
             _show(data["plan"], printer, host)
         else:
-            printer.show(lifecycle.Event(*(data.get(field) for field in lifecycle.Event._fields)), host)
+            printer.show(lifecycle.event_of(data), host)
 
     options = [*(["--dry-run"] if dry_run else []), *([f"--timeout={timeout:g}"] if timeout else [])]
     return each(target, ["apply", *options, "--", *names], show, timeout=None)

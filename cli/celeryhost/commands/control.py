@@ -234,7 +234,7 @@ def _on_hosts(
     argv = [command, *more, *(["--no-wait"] if no_wait else []), *([f"--timeout={timeout:g}"] if timeout else [])]
 
     def show(host: str, data: dict[str, Any]) -> None:
-        event = lifecycle.Event(*(data.get(field) for field in lifecycle.Event._fields))
+        event = lifecycle.event_of(data)
         printer.show(event, host)
         if rolling and lifecycle.KINDS[event.kind] != OK:
             raise Failure(f"{host}: {event.program} did not come back", FAILED, "the hosts after it were left alone")

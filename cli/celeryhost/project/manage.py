@@ -116,7 +116,7 @@ def _own_names(worker: tasks.Worker) -> list[str]:
 
 def _other_names(worker: tasks.Worker) -> list[str]:
     module = (worker.app or "").partition(":")[0]
-    return [worker.program.group, worker.app, module, module.partition(".")[0]]
+    return [worker.program.group, worker.app or "", module, module.partition(".")[0]]
 
 
 def _prepared(worker: tasks.Worker, words: list[str]) -> Prepared:

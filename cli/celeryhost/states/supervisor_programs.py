@@ -180,7 +180,7 @@ def tell(plan: engine.Plan, result: dict[str, Any]) -> None:
     result["changed"] |= engine.is_stale(plan) or bool(plan.changes)
     result["plan"] = {key: [*result["plan"][key], *found] for key, found in engine.as_dict(plan).items()}
     result["warnings"] += plan.warnings
-    if engine.is_stale(plan):
+    if plan.file and engine.is_stale(plan):
         before, after = plan.stored[0] if plan.stored else "", plan.file.text or ""
         header = {"before_header": plan.file.path, "after_header": plan.file.path}
         result["diff"].append(header | {"before": conffile.hide(before), "after": conffile.hide(after, before)})

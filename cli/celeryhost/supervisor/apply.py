@@ -23,9 +23,8 @@ import errno
 import os
 import re
 import time
-from collections import namedtuple
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import proc
 from ..errors import DENIED, DOWN, FAILED, OK, TIMEOUT, USAGE, Failure
@@ -43,25 +42,54 @@ LOCK_LOOK = 0.2  # seconds
 LOCK = ".celeryhost.lock"
 GROUP = "supervisor"  # whose members may apply
 
-File = namedtuple("File", "path text owner group mode", defaults=("root", "root", 0o600))
-File.__doc__ = """A file as it should be; `text` None: not there. `owner` and `group` are names."""
 
-Change = namedtuple("Change", "program action options remark", defaults=("",))
-Change.__doc__ = """What is to be done to a program (a group to supervisord). `options` {option: [old, new]}, secrets
-masked, holds what is known of the difference: supervisord tells neither `environment` nor `umask`; `remark` says whom
-it touches beside."""
+class File(NamedTuple):
+    """A file as it should be; `text` None: not there. `owner` and `group` are names."""
 
-Plan = namedtuple(
-    "Plan",
-    "changes unchanged foreign warnings file stored down sure mend",
-    defaults=((), (), (), None, None, None, frozenset(), frozenset()),
-)
-Plan.__doc__ = """What there is to do. `changes` [Change]; `unchanged` names; `foreign` names of programs with changes
-that are not this plan's; `file` to store over `stored`, (text, uid, gid, mode) or None; `down` the Failure of a
-supervisord that does not answer; `sure` names that change whatever supervisord sees; `mend` names that must run."""
+    path: str
+    text: str | None
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o600
+
+
+class Change(NamedTuple):
+    """What is to be done to a program (a group to supervisord). `options` {option: [old, new]}, secrets masked, holds
+    what is known of the difference: supervisord tells neither `environment` nor `umask`; `remark` says whom it touches
+    beside."""
+
+    program: str
+    action: str
+    options: Options
+    remark: str = ""
+
+
+class Plan(NamedTuple):
+    """What there is to do. `changes` [Change]; `unchanged` names; `foreign` names of programs with changes that are not
+    this plan's; `file` to store over `stored`, (text, uid, gid, mode) or None; `down` the Failure of a supervisord that
+    does not answer; `sure` names that change whatever supervisord sees; `mend` names that must run."""
+
+    changes: Sequence[Change]
+    unchanged: Sequence[str] = ()
+    foreign: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    file: File | None = None
+    stored: tuple[str, int, int, int] | None = None
+    down: Failure | None = None
+    sure: frozenset[str] = frozenset()
+    mend: frozenset[str] = frozenset()
+
 
 Options = dict[str, Any]  # as in Change
-_Pending = namedtuple("_Pending", "added changed removed options configs processes")
+
+
+class _Pending(NamedTuple):
+    added: set[str]
+    changed: set[str]
+    removed: set[str]
+    options: dict[str, Options]
+    configs: dict[tuple[str, str], dict[str, Any]]
+    processes: list[Process]
 
 
 def is_stale(plan: Plan) -> bool:
@@ -219,7 +247,7 @@ def apply(
             yield event
         if failed:
             return
-    if is_stale(plan):
+    if plan.file and is_stale(plan):
         _store(plan.file)
     if plan.down:
         raise plan.down
@@ -492,11 +520,11 @@ def _store(file: File) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(file.path)
         else:
-            _, uid, gid, mode = wanted
+            text, uid, gid, mode = wanted
             try:
                 handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with open(handle, "wb") as stream:
-                    stream.write(file.text.encode("utf-8", "surrogateescape"))
+                    stream.write(text.encode("utf-8", "surrogateescape"))
                     stream.flush()
                     os.fchown(handle, uid, gid)
                     os.fchmod(handle, mode)

@@ -12,8 +12,7 @@ import os
 import re
 import shutil
 import sys
-from collections import namedtuple
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import proc
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
@@ -26,19 +25,42 @@ from .locate import read_section
 
 READ_SECONDS = 60  # a small board takes 2
 
-Program = namedtuple(
-    "Program",
-    "name group command directory user environment stdout_logfile stderr_logfile"
-    " stdout_logfile_maxbytes autostart stopwaitsecs stopasgroup killasgroup numprocs section file logs",
-)
-Program.__doc__ = """One section's program as supervisord would run it: values are expanded, of its first process where
-`numprocs` makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds, `stdout_logfile_maxbytes` in
-bytes (0: not rotated); `logs` is {process as Supervisor shows it: (stdout_logfile, stderr_logfile)}."""
 
-Reading = namedtuple("Reading", "failure groups sections included unreadable environment")
-Reading.__doc__ = """What supervisord would make of its files: a Failure or None; {group: {"settings", "processes":
-{name: {option: value}}, "sections"}}; {file: its section names}; whether the replaced path is among the included; the
-environment that programs inherit, as far as it is supervisord's and not this command's."""
+class Program(NamedTuple):
+    """One section's program as supervisord would run it: values are expanded, of its first process where `numprocs`
+    makes several; a log is a path, `AUTO` or None; `stopwaitsecs` in seconds, `stdout_logfile_maxbytes` in bytes (0:
+    not rotated); `logs` is {process as Supervisor shows it: (stdout_logfile, stderr_logfile)}."""
+
+    name: str
+    group: str
+    command: str
+    directory: str | None
+    user: str | None
+    environment: dict[str, str]
+    stdout_logfile: str | None
+    stderr_logfile: str | None
+    stdout_logfile_maxbytes: int
+    autostart: bool
+    stopwaitsecs: int
+    stopasgroup: bool
+    killasgroup: bool
+    numprocs: int
+    section: str
+    file: str
+    logs: dict[str, tuple[str | None, str | None]]
+
+
+class Reading(NamedTuple):
+    """What supervisord would make of its files: a Failure or None; {group: {"settings", "processes": {name: {option:
+    value}}, "sections"}}; {file: its section names}; whether the replaced path is among the included; the environment
+    that programs inherit, as far as it is supervisord's and not this command's."""
+
+    failure: Failure | None
+    groups: dict[str, dict[str, Any]]
+    sections: dict[str, list[str]]
+    included: bool
+    unreadable: list[str]
+    environment: dict[str, str]
 
 
 def load(config: str, pid: int | None = None) -> dict[str, Program]:

@@ -11,18 +11,25 @@ calls' results; a float is a rest, in seconds. `_drive` runs many courses side b
 from __future__ import annotations
 
 import time
-from collections import namedtuple
 from collections.abc import Generator, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from .. import proc
 from ..errors import FAILED, OK, TIMEOUT, worst
 from .programs import ALIVE, DEAD, Process, from_info, processes, tail
 from .rpc import ALREADY_ADDED, ALREADY_STARTED, BAD_NAME, NOT_RUNNING, SPAWN_ERROR, Fault, Supervisor
 
-Event = namedtuple("Event", "time program kind text pid", defaults=("", 0))
-Event.__doc__ = """What happened to a program (or group): `time` in seconds since the epoch, `kind` a key of KINDS,
-`text` for a person (with lines of its log for what failed), `pid` 0 when there is none."""
+
+class Event(NamedTuple):
+    """What happened to a program (or group): `time` in seconds since the epoch, `kind` a key of KINDS, `text` for a
+    person (with lines of its log for what failed), `pid` 0 when there is none."""
+
+    time: float
+    program: str
+    kind: str
+    text: str = ""
+    pid: int = 0
+
 
 _Result = TypeVar("_Result")
 # A course yields Events, seconds to rest, and calls (method, *params), for whose results or Faults it waits.
@@ -62,6 +69,12 @@ AT_ONCE = 8
 DEAF = 0.2  # seconds from the fork
 SAID_AGAIN = 0.5  # seconds after the first time
 COLD = "QUIT"  # Celery's cold shutdown: running tasks are left, and run again if they acknowledge late
+
+
+def event_of(data: dict[str, Any]) -> Event:
+    """The Event that its JSON object stands for (docs/json.md)."""
+    fields: dict[str, Any] = {field: data.get(field) for field in Event._fields}
+    return Event(**fields)
 
 
 def exit_code(events: Iterable[Event]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections import namedtuple
+from typing import NamedTuple
 
 from .programs import Process
 from .rpc import Supervisor
@@ -18,9 +18,14 @@ from .status import journal
 SHORT = 60  # seconds: what has lived for so long lives on
 MANY = 3  # shorter lives, one after the other
 
-Loop = namedtuple("Loop", "lives longest enough")
-Loop.__doc__ = """How often a program has ended since it was last well, or was told to stop, the longest of these
-lives in seconds, and how long it has to live to have left them behind."""
+
+class Loop(NamedTuple):
+    """How often a program has ended since it was last well, or was told to stop, the longest of these lives in seconds,
+    and how long it has to live to have left them behind."""
+
+    lives: int
+    longest: float
+    enough: float
 
 
 def loops(supervisor: Supervisor, known: list[Process]) -> dict[str, Loop]:
