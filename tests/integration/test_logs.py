@@ -19,6 +19,7 @@ from importlib.metadata import version
 import pytest
 from celeryhost import errors
 from conftest import wait_for
+from documented import fields
 
 # Numbered lines, 1,000 a second, written as a program does that logs by itself or to Supervisor.
 WRITER = """
@@ -166,6 +167,7 @@ def test_json(logs):
     (line,) = map(json.loads, shown.stdout.splitlines())
     seconds = time.mktime((2026, 11, 22, 14, 0, 1, 0, 0, -1))
     text = stamped(1, "caf\ufffd \x1b[2J")
+    assert line.keys() == fields("logs") - {"host"}
     assert line == {"time": seconds, "program": "mysite-worker", "stream": "stdout", "text": text}
 
 

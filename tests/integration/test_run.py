@@ -123,6 +123,7 @@ def test_a_task_gives_its_result(shop):
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert (data["version"], data["task"], data["result"], data["remark"]) == (1, "shop.add", -5, None)
+    assert data.keys() == {"version", "task", "id", "seconds", "result", "remark"}, "as docs/json.md has it"
 
     words = ["it's", "1.5", "[1, 2]", '{"a": null}', "true", "two words", '"3"', ""]
     data = json.loads(shop.run("shop.show", "--json", "--kwargs", '{"k": "v"}', *words).stdout)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from celeryhost import errors
+from documented import fields
 from outcome import failed
 from redis_server import redis_server, url
 from sshd import sshd
@@ -100,6 +101,9 @@ class Site:
         data = json.loads(done.stdout)
         assert data["version"] == 1
         [app] = data["apps"]
+        assert app.keys() == fields("schedule", "an app")
+        for entry in app["entries"]:
+            assert entry.keys() == fields("schedule", "an entry")
         return app
 
     def files(self) -> dict:

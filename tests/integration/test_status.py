@@ -15,6 +15,7 @@ import time
 import pytest
 from celeryhost import errors
 from conftest import PASSWORD, USER, wait_for
+from documented import fields
 
 CRASH = "sh -c 'echo the reason; exit 3'"
 
@@ -164,6 +165,8 @@ def test_json(daemon):
     done = daemon.run("status", "--json", env={"COLUMNS": "20"})
     told = json.loads(done.stdout)
     assert told["version"] == 1
+    assert told.keys() == fields("status")
+    assert all(row.keys() == fields("status", "a program") for row in told["programs"])
     assert told["supervisord"]["pid"] == daemon.process.pid
     assert told["changes"] is None
     found = rows(done)

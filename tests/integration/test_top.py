@@ -22,6 +22,7 @@ from celeryhost.hosts.target import Target
 from celeryhost.top.feed import Feed
 from celeryhost.top.screen import Canvas, Top
 from conftest import Daemon, wait_for
+from documented import fields
 from redis_server import PASSWORD, redis_server, url
 from sshd import sshd
 from waiting import line
@@ -270,6 +271,8 @@ def test_the_stream_tells_of_queues_tasks_and_beat(daemon, tmp_path):
             # The events of Redis may come before the lines of the log.
             see(lambda _: any("raised unexpected" in told["text"] for one in seen for told in one["log"]))
             app, at = seen[-1]["apps"][0], seen[-1]["time"]
+            assert seen[-1].keys() == fields("top") - {"host"}
+            assert app.keys() == fields("top", "an app")
             assert (app["app"], app["programs"], app["remark"]) == ("shop", ["shop-beat", "shop-worker"], None)
             assert app["queues"].keys() == {"celery", "slow"}
             last, following = app["beat"]["last"], app["beat"]["next"]
