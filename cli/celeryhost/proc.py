@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import namedtuple
 
@@ -59,11 +58,6 @@ def age(pid: int) -> float | None:
     return since_boot() - ticks / os.sysconf("SC_CLK_TCK")
 
 
-# What the kernel puts, with the program's path, before the words of one that qemu-user runs by binfmt_misc, as armhf in
-# Docker on another machine.
-_EMULATOR = re.compile(r"/qemu-[\w-]+$|-binfmt-P$")
-
-
 def words(pid: int | str) -> list[str]:
     """The command line of a process, without an emulator's own words; empty where it is not visible or has none.
 
@@ -75,7 +69,14 @@ def words(pid: int | str) -> list[str]:
     except OSError:
         return []
     found = text.split("\0") if "\0" in text else text.split()
-    return found[2:] if found and _EMULATOR.search(found[0]) else found
+    return found[2:] if found and _is_emulator(found[0]) else found
+
+
+def _is_emulator(word: str) -> bool:
+    """Whether it is what the kernel puts, with the program's path, before the words of one that qemu-user runs by
+    binfmt_misc, as armhf in Docker on another machine."""
+    _, slash, name = word.rpartition("/")
+    return name.endswith("-binfmt-P") or bool(slash and name.startswith("qemu-") and "." not in name)
 
 
 def code_moments() -> dict[str, float]:

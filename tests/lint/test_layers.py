@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -76,3 +77,11 @@ def test_scripts_need_nothing_but_python_and_what_they_run_in():
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
         assert {name.partition(".")[0] for name in names} <= there | sys.stdlib_module_names, file
+
+
+def test_status_imports_nothing_that_takes_longer_than_its_answer():
+    """By chance soon something does: `re` alone takes a fifth of what `status` may."""
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import celeryhost.commands.status_view; "
+    command = [sys.executable, "-IS", "-c", f"{code}print(*sys.modules)"]
+    loaded = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert not {"click", "dataclasses", "enum", "json", "re", "socket", "subprocess", "typing"} & {*loaded}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
 
+OLDEST = (6, 2)  # Redis for kombu 5.7 and later, which uses ZRANGE … BYSCORE (kombu issue 2628)
 TIMEOUT = 3  # seconds, for all answers of a call
 LIMIT = 32 << 20  # bytes of them
 LONGEST = 1 << 16  # bytes of a line

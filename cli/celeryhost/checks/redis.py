@@ -96,7 +96,7 @@ def version(redis: Redis) -> Iterator[Finding]:
     """kombu 5.7 asks for ZRANGE … BYSCORE, which Redis has since 6.2 (kombu 2628)."""
     info, _ = redis.facts
     number = info.get("redis_version", "0")
-    if _release(number) >= (6, 2):
+    if _release(number) >= resp.OLDEST:
         yield ok(redis.subject, f"version {number}")
     elif all(redis.kombus) and max(map(_release, redis.kombus), default=(5, 7)) < (5, 7):
         yield ok(redis.subject, f"version {number}, enough for kombu {max(redis.kombus, key=_release)}")

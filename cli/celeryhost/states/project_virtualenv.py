@@ -16,6 +16,7 @@ from typing import Any
 
 from ..account import converse, named, run
 from ..account import error as cause
+from ..celery import resp
 from ..errors import Failure
 from ..project.git_key import lent
 from ..scripts import requirements, source
@@ -44,8 +45,6 @@ LOCK = "/run/celeryhost/pip.lock"
 SECONDS = 20  # that reading a project's requirements may take
 IMPORTS = 120  # that importing Celery may take, on a small board too
 IMPORTED = "celery.bin.celery, kombu, redis"  # the first is the command, which an old Celery may have alone broken
-# kombu 5.7 uses ZRANGE … BYSCORE (kombu issue 2628), which Redis has from 6.2.
-OLDEST_REDIS = (6, 2)
 OLDER_CELERY = ("celery[redis]<5.7", "kombu[redis]<5.7")
 # A Celery before 5.5 takes any kombu, also one that does not run with the redis-py that Celery asks for.
 CELERY = ("celery[redis]", "kombu[redis]")
@@ -88,7 +87,7 @@ OTHER = 'take another release of it, or name an older Python, such as python: "3
 
 
 def too_old(version: str | None) -> bool:
-    return bool(version) and tuple(map(int, (version or "").split(".")[:2])) < OLDEST_REDIS
+    return bool(version) and tuple(map(int, (version or "").split(".")[:2])) < resp.OLDEST
 
 
 def declared(owner: str, directory: str, top: str | None, files: list[str] | None) -> dict[str, Any]:
