@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from typing import Any
 
 from ..celery.remote_control import Broker, Mailbox, speaks
 from ..errors import OK, USAGE, Failure
@@ -25,6 +24,10 @@ from ..supervisor.locate import Server
 from ..supervisor.rpc import Fault, Supervisor
 from .decisions import SIGNALS, Action, Program, Rules, Sight, Watch
 from .processes import look
+
+TYPE_CHECKING = False  # as typing has it, whose import would take half a megabyte
+if TYPE_CHECKING:
+    from typing import Any
 
 SECRETS = "CELERYHOST_WATCHDOG_SECRETS"
 PATIENCE = 60  # seconds that a command or webhook may take
