@@ -6,6 +6,7 @@ import glob
 import os
 from typing import Any
 
+from ..paths import CACHE, ETC
 from .install_files import read
 
 MARK = "Made by celeryhost"  # templates/celery.conf.j2
@@ -24,9 +25,9 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 
 def _line(name: str, path: str) -> str:
-    notes = f"/etc/celeryhost/{name}"
+    notes = f"{ETC}/{name}"
     return (
         f"App {name} is not in celery_apps and stays on this host. To stop it, as root: "
         f"rm -f {path} /etc/logrotate.d/{name}-celery {notes}.env {notes}.files {notes}.code "
-        f"/var/cache/celeryhost/{name}.loads && celeryhost apply"
+        f"{CACHE}/{name}.loads && celeryhost apply"
     )
