@@ -36,7 +36,9 @@ def wheel(folder, name, version, needs=()):
     lines += ["Provides-Extra: redis"] if name == "celery" else []
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr(f"{name}.py", f"__version__ = {version!r}\n")
+        file.writestr(f"{name}/__init__.py", f"__version__ = {version!r}\n")
+        if name == "celery":
+            file.writestr("celery/bin/celery.py", "")
         file.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
@@ -262,7 +264,7 @@ def test_pyproject_with_groups_alone(site):
 def test_a_celery_that_its_python_cannot_import(site):
     path = site.wheel("celery", "5.7.0", ["kombu", "redis; extra == 'redis'"])
     with zipfile.ZipFile(path, "a") as file, pytest.warns(UserWarning, match="Duplicate"):
-        file.writestr("celery.py", "import async\n")
+        file.writestr("celery/__init__.py", "import async\n")
     said = site.fails()
     assert "celery and redis cannot be imported in" in said
     assert "SyntaxError: invalid syntax (" in said

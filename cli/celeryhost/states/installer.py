@@ -6,6 +6,7 @@ uv belongs to root and is run by the app's account alone, for it runs what packa
 from __future__ import annotations
 
 import ast
+import contextlib
 import glob
 import os
 import re
@@ -178,7 +179,8 @@ class Uv(Pip):
         brings = {} if python.startswith("/") else {"UV_PYTHON_DOWNLOADS": "automatic"}
         self.run(self.program, "venv", "--quiet", "--allow-existing", "--python", python, *words, path, **brings)
         if glob.glob(f"{path}/lib/python3.[0-9]") or glob.glob(f"{path}/lib/python3.1[01]"):
-            self.install(path, [SETUPTOOLS])
+            with contextlib.suppress(Broken):  # an index may do without
+                self.install(path, [SETUPTOOLS])
 
     def install(self, path: str, words: list[str]) -> None:
         """What has no wheel for this machine is built; where that fails, a release with a wheel is looked for."""
