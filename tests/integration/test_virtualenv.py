@@ -6,6 +6,7 @@ import fcntl
 import getpass
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -268,6 +269,15 @@ def test_a_celery_that_its_python_cannot_import(site):
     assert "SyntaxError: invalid syntax (" in said
     assert "they are for an older Python than 3." in said
     assert site.beside() == []
+
+
+@pytest.mark.parametrize("kind", installer.EXPORTS)
+def test_the_tools_of_lock_files_know_the_words_that_they_get(uv, tmp_path, kind):
+    """They fail in a folder without a lock file, but not for those."""
+    for tool, words in installer.EXPORTS[kind]:
+        command = [f"{uv}/bin/uv", "tool", "run", "--quiet", *tool, *words]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert not re.search("unrecognized arg|No such option|option .* does not exist", said.stdout + said.stderr)
 
 
 def test_why_a_lock_file_could_not_be_exported(site, tmp_path):

@@ -41,7 +41,7 @@ EXPORTS = {
     ],
     "pdm.lock": [
         [["pdm"], ["lock", "--check"]],
-        [["pdm"], ["export", "--prod", "--format=requirements", "--no-self"]],
+        [["pdm"], ["export", "--prod", "--format=requirements"]],
     ],
     "Pipfile.lock": [[["pipenv"], ["verify"]], [["pipenv"], ["requirements", "--hash"]]],
 }
