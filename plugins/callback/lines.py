@@ -42,6 +42,10 @@ _DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
 # The file descriptor that takes each failed host's exit code, a line each, where it has one of its own.
 _OUTCOME = "CELERYHOST_OUTCOME"
+# What ansible-core 2.19 and later put before the words of a filter that refuses.
+_WRAPPED = re.compile(
+    r"^(?:Task failed: )?Finalization of task args for .*?: The filter plugin '\S+' failed: ", re.DOTALL
+)
 # How sudo and Ansible say that a password is missing or wrong.
 _SUDO = ("sudo password", "a password is required", "duplicate become password prompt", "incorrect password attempt")
 
@@ -231,7 +235,7 @@ class CallbackModule(Default):
         failed = [item for item in result._result.get("results") or () if isinstance(item, dict) and item.get("failed")]
         lines = []
         for part in failed or [result._result]:
-            said = str(part.get("msg") or part.get("censored") or "").strip()
+            said = _WRAPPED.sub("", str(part.get("msg") or part.get("censored") or "").strip())
             if failed and "item" in part:
                 said = f"{self._get_item_label(part)}: {said}"
             lines += said.splitlines()

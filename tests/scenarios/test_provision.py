@@ -102,7 +102,10 @@ REFUSALS = {
     "an account that does not exist": ("-e '{celery_apps: [{name: mysite, user: nobody-here}]}'", "nobody-here"),
     "a folder without the project": ("-e '{celery_apps: [{name: mysite, source: /usr/share}]}'", "manage.py"),
     "a Celery app that is not there": ("-e '{celery_apps: [{name: mysite, source: SOURCE, app: misite}]}'", "misite"),
-    "a key that does not exist": ("-e '{celery_apps: [{name: mysite, wokers: []}]}'", "did you mean 'workers'"),
+    "a key that does not exist": (
+        "-e '{celery_apps: [{name: mysite, wokers: []}]}'",
+        "FAILED\n          unknown key 'wokers' of app mysite; did you mean 'workers'",
+    ),
     "a port that something else has": ("-e redis_port=22", "redis_port: 22 is taken on board by sshd"),
     "an address where nothing answers": ("-e ansible_host=127.0.0.1 -e ansible_port=9", "check that it is up"),
 }

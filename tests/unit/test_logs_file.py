@@ -172,6 +172,14 @@ def test_a_program_in_another_time_zone_is_told_by_its_file(path):
     assert [when - START for when, _ in LogFile(path).history()] == [7201, 7202]
 
 
+def test_a_program_in_another_time_zone_whose_last_line_is_a_tracebacks(path):
+    write(path, [1])
+    with open(path, "ab") as log:
+        log.write(b"Traceback (most recent call last):\nKeyError: 'x'\n")
+    os.utime(path, (START + 1 + 7200.3,) * 2)
+    assert [when - START for when, _ in LogFile(path).history()] == [7201] * 3
+
+
 def test_lines_before_the_first_time_go_with_it(path):
     with open(path, "wb") as log:
         log.write(b"  end of a traceback\n")

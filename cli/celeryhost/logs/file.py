@@ -263,11 +263,11 @@ class LogFile:
         return line if stamp(line) is None else b""
 
     def _zone_shift(self) -> float:
-        """See zone_shift; told by the newest file that has a line."""
+        """See zone_shift; told by the newest file that has a line with a time: a traceback has none."""
         for file in self._files():
             if not _is_compressed(file.path) and (stream := self._stream(file)):
                 with stream:
-                    if line := _last_line(stream.fileno()):
+                    if line := _last_dated(stream.fileno()):
                         return zone_shift(line, file.written)
         return 0
 
@@ -542,11 +542,12 @@ def _last_lines(fd: int, end: int, count: int) -> int:
     return start
 
 
-def _last_line(fd: int) -> bytes:
-    """The last complete line, unless it is long."""
+def _last_dated(fd: int) -> bytes:
+    """The last complete line with a time, among those that are looked at."""
     end = os.fstat(fd).st_size
-    text = os.pread(fd, min(4096, end), max(0, end - 4096))
-    return text[: text.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
+    text = os.pread(fd, min(LONGEST, end), max(0, end - LONGEST))
+    lines = text[: text.rfind(b"\n") + 1].split(b"\n")
+    return next((line for line in reversed(lines) if line and stamp(line) is not None), b"")
 
 
 def _after_last_line(fd: int, end: int) -> int:
