@@ -458,6 +458,14 @@ def test_schedulers(stack):
     lines = stack.look()
     lines("scheduler", "warn", "periodic tasks of the Django admin are never executed", "1 stand in")
     stack.beat("-l INFO -S django")
+    rename = "from django_celery_beat.models import *; PeriodicTask.objects.filter(name='nightly').update(task='{}')"
+    for name, expected in (
+        ("app.tasks.gone", ("warn", "Received unregistered task of type 'app.tasks.gone'")),
+        ("app.tasks.check", ("ok",)),
+    ):
+        shell = ["shell", "-c", rename.format(name)]
+        subprocess.run([sys.executable, "manage.py", *shell], cwd=stack.directory, check=True, capture_output=True)
+        stack.look()("scheduler", *expected)
     naive = stack.directory / "naive.py"
     naive.write_text("from mysite.settings import *\nUSE_TZ = DJANGO_CELERY_BEAT_TZ_AWARE = False\n")
     zone = {"DJANGO_TIME_ZONE": "Asia/Seoul"}

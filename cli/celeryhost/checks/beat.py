@@ -185,6 +185,13 @@ def scheduler(host: Host, app: App) -> Iterator[Finding]:
             f"{found['unread']} stand in django_celery_beat's table, and beat uses {found['scheduler']}",
             "set scheduler: django_celery_beat.schedulers:DatabaseScheduler",
         )
+    elif found["unknown"]:
+        yield warn(
+            part.name,
+            f"Received unregistered task of type {found['unknown'][0]!r}. The message has been ignored",
+            f"beat sends {', '.join(found['unknown'])}, which the project does not have",
+            "correct the name in the schedule, unless another project's workers have that task",
+        )
     elif not found["entries"]:
         yield warn(part.name, "no periodic task is executed", "the schedule is empty", "fill it, or set beat: false")
     else:

@@ -283,6 +283,7 @@ def beat(app: Any, request: dict[str, Any], **_: Any) -> dict[str, Any]:
     found["crontab_zone"] = crontab_zone() if found["in_database"] else None
     found["unread"] = 0 if found["in_database"] else unread(found.get("installed", ()))
     found["late"] = late(entries)
+    found["unknown"] = unknown(app, found["in_database"])
     return found
 
 
@@ -307,6 +308,17 @@ def unread(installed: Collection[str]) -> int:
         return int(PeriodicTask.objects.filter(enabled=True).exclude(name__startswith="celery.").count())
     except DatabaseError:  # never migrated
         return 0
+
+
+def unknown(app: Any, stored: bool) -> list[str]:
+    """Tasks that entries send and the project does not have, each once."""
+    if stored:
+        from django_celery_beat.models import PeriodicTask
+
+        names = set(PeriodicTask.objects.filter(enabled=True).values_list("task", flat=True))
+    else:
+        names = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    return sorted(names - set(app.tasks))
 
 
 def late(entries: Iterable[Entry]) -> dict[str, Any]:
