@@ -88,7 +88,8 @@ def test_one_that_dies_after_it_was_running_is_no_proof_until_it_is_mended(site)
 
 def test_one_that_begins_to_die_is_a_difference_although_it_is_running(site):
     flag = site.daemon.folder / "dies"
-    text = section("mysite-worker", f"sh -c 'test -e {flag} || exec sleep 1000; sleep 1.5; exit 1'", startsecs=1)
+    command = f"sh -c 'test -e {flag} || exec sleep 1000; sleep 1.5; exit 1'"
+    text = section("mysite-worker", command, startsecs=1, startretries=99)
     site.prove(site.bring(text))
     flag.touch()
     assert site.why(text) is None
