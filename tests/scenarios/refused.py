@@ -17,7 +17,7 @@ def refuse_and_mend(host, provision: str) -> None:
     for _ in range(2):
         done = deploy(host, provision)
         assert done.returncode == FAILED, done.stdout
-        assert "SyntaxError: invalid syntax (/srv/mysite/app/tasks.py:" in done.stdout
+        assert "SyntaxError: invalid syntax (/srv/mysite/app/tasks.py:" in done.stdout, done.stdout
         assert processes(host) == before, "what ran runs on"
     assert "another version runs than is on disk" in host.ssh("celeryhost doctor", check=False).stdout
 
