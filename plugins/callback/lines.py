@@ -232,7 +232,9 @@ class CallbackModule(Default):
 
     def _reason(self, result) -> str:
         """Why a task failed: what the module says, then the end of what a command wrote."""
-        failed = [item for item in result._result.get("results") or () if isinstance(item, dict) and item.get("failed")]
+        items = [item for item in result._result.get("results") or () if isinstance(item, dict)]
+        # ansible-core 2.21 has no `failed` there, and an exception in what failed alone.
+        failed = [item for item in items if item.get("failed") or "exception" in item]
         lines = []
         for part in failed or [result._result]:
             said = _WRAPPED.sub("", str(part.get("msg") or part.get("censored") or "").strip())
