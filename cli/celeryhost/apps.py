@@ -543,6 +543,13 @@ def supervisor_value(value: str) -> str:
     return re.sub(r"(?<=\s)(?=[;#])|(?<=%)(?=\(here\)s)", "%(program_name).0s", str(value).replace("%", "%%"))
 
 
+def log_size(value: str) -> str:
+    """`machine_log_size`, which logrotate reads as it is, in Supervisor's words. Raises Failure for what is no size."""
+    if not re.fullmatch(r"\d+[kMG]", str(value)):
+        raise _wrong("machine_log_size", value, "a size that Supervisor and logrotate know", "write one such as 10M")
+    return f"{value}B"
+
+
 def supervisor_environment(variables: dict[str, str]) -> str:
     """`environment=` of a Supervisor file, a variable a line, that supervisord reads back exactly.
 
@@ -595,6 +602,7 @@ FILTERS = {
     "remarks": remarks,
     "merged": merged,
     "log_places": log_places,
+    "log_size": log_size,
     "releases": releases,
     "watchdog": watchdog,
     "supervisor_value": supervisor_value,

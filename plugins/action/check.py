@@ -93,7 +93,11 @@ class ActionModule(ActionBase):
 
     def _role(self, name) -> Role:
         folder = ROLES / name
-        defaults, own = (self._load(folder / kind / "main.yml") or {} for kind in ("defaults", "vars"))
+        # As Ansible has them: each role depends on role machine.
+        defaults, own = (
+            {key: value for place in (ROLES / "machine", folder) for key, value in self._vars(place / kind).items()}
+            for kind in ("defaults", "vars")
+        )
         place = {"role_path": str(folder), "role_name": name}
         more = getattr(getattr(self._task, "_variable_manager", None), "extra_vars", None) or {}
         return Role(
@@ -102,6 +106,9 @@ class ActionModule(ActionBase):
             lambda given: {**defaults, **given, **own, **place, **more},
             lambda file: self._load(folder / "tasks" / file),
         )
+
+    def _vars(self, folder):
+        return self._load(folder / "main.yml") or {}
 
     def _load(self, path):
         if not path.exists():

@@ -205,7 +205,7 @@ def rotate(lines: int, rate: int):
             rules = stack.folder / "logrotate.conf"
             if side == OURS:
                 app = {"user": "root", "workers": [{"log": log}], "beat": None}
-                size = {"celery_log_size": "10M", "celery_log_keep": 8}
+                size = {"machine_log_size": "10M", "celery_log_keep": 8}
                 text = render(TEMPLATES, "celery.logrotate.j2", app=app, **size)
                 rules.write_text(text.replace(" supervisor\n", " root\n"))  # there is no such group here
             else:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 
 import pytest
 from celeryhost import apps
+from celeryhost.errors import Failure
 from celeryhost.project.rendering import render
 from supervisor.options import ServerOptions
 
@@ -74,7 +76,7 @@ def test_worker_and_beat(read, tmp_path):
     assert "-Q" not in words(worker)
     assert "-B" not in words(worker)
     assert not any(word.startswith("--time-limit") for word in words(worker))
-    assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (1024 * 1024, True)
+    assert (worker.stdout_logfile_maxbytes, worker.redirect_stderr) == (10 << 20, True)
     assert (worker.startsecs, worker.startretries, worker.stopwaitsecs) == (7, 100, 300)
     assert (worker.stopasgroup, worker.killasgroup) == (False, True)
     assert worker.umask == 0o027
@@ -189,7 +191,7 @@ def test_flower(read, tmp_path):
     assert flower.environment["FLOWER_PASSWORD_FILE"] == "/etc/celeryhost/mysite-flower.password"
     assert {"--address=127.0.0.1", "--port=5555", "--max-tasks=1000", "--url_prefix=flower"} <= set(words(flower))
     assert f"--db={tmp_path}/flower" in words(flower)
-    assert (flower.stdout_logfile, flower.stdout_logfile_maxbytes) == (f"{tmp_path}-captured/flower.log", 1024 * 1024)
+    assert (flower.stdout_logfile, flower.stdout_logfile_maxbytes) == (f"{tmp_path}-captured/flower.log", 10 << 20)
     assert "-E" in words(programs["mysite-worker"])
 
 
@@ -218,3 +220,18 @@ def test_a_percent_in_a_logs_name_which_supervisor_expands_twice(read, tmp_path)
     os.makedirs(f"{tmp_path}-captured/50%")
     for program in read({"logs": str(tmp_path), "captured": f"{tmp_path}-captured/50%"}).values():
         assert program.stdout_logfile.startswith(f"{tmp_path}-captured/50%/")
+
+
+def test_one_variable_is_the_size_of_every_log(root):
+    """Of what is written on a host; `dev` lets a person read Redis's while it is up, whole."""
+    texts = {path.name: path.read_text() for path in (root / "templates").iterdir()}
+    sizes = {name: re.findall(r"(?:maxsize|maxbytes ?=) ?(.*)", text) for name, text in texts.items()}
+    assert {name for name, found in sizes.items() if found} > {"celery.conf.j2", "supervisord.conf.j2"}
+    assert sizes.pop("development-redis.conf.j2") == ["0"]
+    assert {size.split()[1] for found in sizes.values() for size in found} == {"machine_log_size"}
+
+
+@pytest.mark.parametrize("size", ["10MB", "", "a lot", "10"])
+def test_a_size_of_logs_that_one_of_both_programs_does_not_know_is_refused(size):
+    with pytest.raises(Failure, match=r"machine_log_size is .*, which is no.* write one such as 10M"):
+        apps.log_size(size)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from ..apps import FILTERS
 from ..paths import COLLECTION
 
+LOG_SIZE = "10M"  # where no role says another
+
 
 def render(folder: str, name: str, **variables: object) -> str:
     """The text of template `name` in `folder`; an undefined variable raises jinja2.UndefinedError."""
@@ -22,4 +24,4 @@ def render(folder: str, name: str, **variables: object) -> str:
         autoescape=False,
     )
     environment.filters.update({f"{COLLECTION}.{name}": function for name, function in FILTERS.items()})
-    return environment.get_template(name).render(**variables)
+    return environment.get_template(name).render(**{"machine_log_size": LOG_SIZE} | variables)
