@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from .celery import redis_places
 from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
-from .paths import ETC, LIB, LOGS, PYTHON, noted
+from .paths import LIB, LOGS, PYTHON, named, noted, redis_paths
 
 WORKER: dict[str, Any] = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -603,6 +603,9 @@ FILTERS = {
     "merged": merged,
     "log_places": log_places,
     "log_size": log_size,
+    "noted": noted,
+    "path": named,
+    "redis_paths": redis_paths,
     "releases": releases,
     "watchdog": watchdog,
     "supervisor_value": supervisor_value,
@@ -704,7 +707,7 @@ def _flower(app: dict[str, Any], of: str, taken: Container[int]) -> dict[str, An
     for key in ("max_tasks", "max_workers"):
         flower[key] = _number(flower[key], f"{key} {of}")
     flower["memory"] = _number(flower["memory"], f"memory {of}", least=150)  # it begins with a hundred
-    known = {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": f"{ETC}/{app['name']}-flower.password"}
+    known = {"FLOWER_USER": "flower", "FLOWER_PASSWORD_FILE": noted(f"{app['name']}-flower", "password")}
     flower["environment"] = known | _environment(flower["environment"], f"environment {of}")
     flower["arguments"] = [_text(argument, f"arguments {of}") for argument in flower["arguments"]]
     return flower | _placed(app, "flower")

@@ -25,7 +25,7 @@ options:
   requirepass: {description: The password it should ask for from now on., type: str, default: ""}
   settings: {description: What C(CONFIG SET) is to bring about., type: dict, default: {}}
   password_file: {description: "Holds celeryhost's password, and thereby says whose Redis this is.", type: path}
-  config_file: {description: "celeryhost's settings.", type: path}
+  package: {description: "The one that it comes from, redis-server or valkey-server.", type: str, default: redis-server}
   timeout: {description: Seconds to wait for it to load or write its data., type: int, default: 900}
   overcommit:
     description: Whether the kernel is to fork it when memory is half full, together with O(settings).
@@ -47,6 +47,7 @@ misconf: {description: Why it refuses to write, empty when it does not., type: s
 version: {description: Its version., type: str}
 shared: {description: "Whether it is other people's: here before, with a password, data or clients.", type: bool}
 empty: {description: Whether there are neither a running server nor data on disk., type: bool}
+candidate: {description: "The version that apt would install, where none runs or is installed.", type: str}
 keys: {description: Number of keys., type: int}
 clients: {description: Number of other connections., type: int}
 config_file: {description: The file it was started with., type: str}

@@ -62,15 +62,15 @@ def config(root, tmp_path, package, port):
     def config(shared=False):
         (tmp_path / "redis.conf").write_text(package)
         (tmp_path / "celeryhost-password.conf").write_text('requirepass "se\\"cret"\n')
-        text = render(
+        return render(
             str(root / "templates"),
             "redis.conf.j2",
             redis_is_shared=shared,
+            redis_includes=[f"{tmp_path}/redis.conf", f"{tmp_path}/celeryhost-password.conf"],
             redis_bind="127.0.0.1",
             redis_port=port,
             redis_maxmemory="64mb",
         )
-        return text.replace("/etc/redis/", f"{tmp_path}/")
 
     return config
 

@@ -16,7 +16,7 @@ from ..celery.log_lines import entry_sent
 from ..errors import DENIED, UNKNOWN, Failure, near
 from ..hosts.target import Target
 from ..logs import times
-from ..paths import REDIS_PASSWORD
+from ..paths import REDIS_PACKAGES, REDIS_PASSWORD, redis_paths
 from ..project import tasks
 from ..scripts import doctor as doctor_script
 from ..scripts import mysql as mysql_script
@@ -31,7 +31,7 @@ from . import ROOT, Skip
 from .redis import Redis
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-REDIS_USERS = ("redis", "valkey")
+REDIS_USERS = {redis_paths(package)["account"] for package in REDIS_PACKAGES}
 LISTENING = "0A"  # include/net/tcp_states.h
 LOG_END = 1 << 18  # bytes of beat's log that are looked through
 PROBE_SECONDS = 40  # a broker and workers that do not answer, asked one after another
@@ -322,7 +322,7 @@ def sent(part: Part) -> dict[str, Any]:
 def _redis_port(words: list[str]) -> int | None:
     """The port of a Redis by the title of its process, `redis-server 127.0.0.1:6379`; None for anything else."""
     port = words[1].rpartition(":")[2] if words[1:] else "6379"
-    return int(port) if words[0].endswith("redis-server") and port.isdecimal() and len(port) < 6 else None
+    return int(port) if words[0].endswith(REDIS_PACKAGES) and port.isdecimal() and len(port) < 6 else None
 
 
 def listener(port: int) -> int | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from ..paths import redis_here
 from . import Finding, Skip, fail, ok, warn
 from .host import App, Host, section
 from .redis import Redis
 
 # What a broker's client says, what that means, and how to mend it.
 PASSWORD = "celeryhost provision brings both into step; else correct CELERY_BROKER_URL (or broker_url) and restart"
-START = "systemctl start redis-server; celeryhost provision if its address has changed"
+START = "systemctl start {service}; celeryhost provision if its address has changed"
 MEANINGS = (
     ("Authentication required", "the broker's URL has no password and Redis asks for one", PASSWORD),
     ("invalid username-password", "the password in the broker's URL is not Redis's", PASSWORD),
@@ -19,7 +20,7 @@ MEANINGS = (
     ("AUTH <password> called", "the broker's URL has a password and Redis asks for none", PASSWORD),
     ("Connection refused", "nothing listens there: Redis is stopped, or on another host or port", START),
     ("not known", "DNS does not know that host", "correct the host in the broker's URL, or /etc/resolv.conf"),
-    ("timed out", "a firewall drops it, or Redis hangs", "try redis-cli -h HOST ping from here"),
+    ("timed out", "a firewall drops it, or Redis hangs", "try {cli} -h HOST ping from here"),
     ("LOADING", "Redis is still reading its data", "wait"),
     ("", "the broker refuses it", "see the broker's log"),
 )
@@ -48,7 +49,7 @@ def broker(host: Host, app: App) -> Iterator[Finding]:
         app.name,
         f"Cannot connect to {shown}: {found['refused']}",
         cause,
-        fix,
+        fix.format_map(redis_here()),
     )
 
 

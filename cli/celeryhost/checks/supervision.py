@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ..errors import DENIED, DOWN, USAGE, Failure
-from ..paths import SUPERVISORD_CONF
+from ..paths import REDIS_PACKAGES, SUPERVISOR_LOGS, SUPERVISOR_SOCKET, SUPERVISORD_CONF
 from ..supervisor import conffile
 from ..supervisor.loops import loops
 from ..supervisor.programs import processes as processes_of
@@ -37,7 +37,7 @@ def supervisord(host: Host) -> Iterator[Finding]:
     except Failure as failure:
         if failure.code != DOWN:
             raise
-        here = any(words[0].endswith("redis-server") for words in processes().values())
+        here = any(words[0].endswith(REDIS_PACKAGES) for words in processes().values())
         said = skip(SUBJECT, failure.message) if here else None
         yield said or fail(SUBJECT, "no supervisord.conf", failure.message, failure.fix)
         return
@@ -47,8 +47,8 @@ def supervisord(host: Host) -> Iterator[Finding]:
         if failure.code == DENIED:
             yield skip(SUBJECT, str(failure))
             return
-        symptom = "unix:///run/supervisor.sock no such file, or refused connection"
-        yield fail(SUBJECT, symptom, failure.message, failure.fix or "see its log in /var/log/supervisor")
+        symptom = f"unix://{SUPERVISOR_SOCKET} no such file, or refused connection"
+        yield fail(SUBJECT, symptom, failure.message, failure.fix or f"see its log in {SUPERVISOR_LOGS}")
         return
     yield ok(SUBJECT, f"version {version} answers at {supervisor.server.url}")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import apps
 from ..errors import USAGE, Failure
-from ..paths import ETC
+from ..paths import COMMAND, noted
 from ..project.preflight import project_problems
 from ..project.rendering import render
 from ..scripts.requirements import Unfit, declared
@@ -94,7 +94,7 @@ def accounts(described: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def databases(described: list[dict[str, Any]]) -> dict[str, str]:
     """For each app that has a database beside it, the file of its password."""
-    return {app["name"]: f"{ETC}/{app['name']}-postgresql.password" for app in described if app["database"]}
+    return {app["name"]: noted(f"{app['name']}-postgresql", "password") for app in described if app["database"]}
 
 
 def database_access(files: dict[str, str], made: list[dict[str, Any]], port: str) -> dict[str, dict[str, Any]]:
@@ -134,12 +134,21 @@ def entries(
     ]
 
 
+def files(listed: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """A role's list of files as state install_files takes them: those that are wanted, by `path`."""
+    return {
+        file["path"]: {key: value for key, value in file.items() if key not in ("path", "when")}
+        for file in listed
+        if file.get("when", True)
+    }
+
+
 def verifications(described: list[dict[str, Any]], config: str, startsecs: int | str) -> dict[str, list[str]]:
     """The command that sends a task through the worker of each app which has one here. One that has just been told to
     start is given the time for it."""
     return {
         app["name"]: [
-            *("/usr/local/bin/celeryhost", "-c", config, "run", "--json", "--starting", f"--app={app['name']}"),
+            *(COMMAND, "-c", config, "run", "--json", "--starting", f"--app={app['name']}"),
             f"--timeout={app['verify']['timeout'] + int(startsecs)}",
             f"--kwargs={json.dumps(app['verify']['kwargs'])}",
             "--",
@@ -192,6 +201,7 @@ FILTERS = {
     "databases": databases,
     "digest": digest,
     "entries": entries,
+    "files": files,
     "git_key": key,
     "loadable": loadable,
     "looked_at": looked_at,

@@ -20,12 +20,11 @@ from typing import NamedTuple
 from .. import others
 from ..celery.command_line import own_log
 from ..errors import DENIED, DOWN, FAILED, USAGE, Failure
+from ..paths import redis_here
 from ..supervisor import locate
 from ..supervisor.programs import Process, is_own_output, is_stream, processes, select
 from ..supervisor.rpc import Fault, Supervisor
 from .file import Dated, LogFile
-
-REDIS_LOG = "/var/log/redis/redis-server.log"  # Debian's and Ubuntu's
 
 BUSY = 0.02  # seconds between two looks while lines come
 IDLE = 0.25
@@ -115,7 +114,7 @@ def _named(
             if set(wanted) != {"redis"}:
                 raise
     if "redis" in wanted and not any("redis" in (process.name, process.group) for process in known):
-        yield "redis", [("stdout", REDIS_LOG)]
+        yield "redis", [("stdout", redis_here()["log"])]
         wanted = [pattern for pattern in wanted if pattern != "redis"]
     if "supervisord" in patterns:
         yield "supervisord", [("stdout", _log_of_supervisord(config or locate.default_config()))]

@@ -16,9 +16,9 @@ from typing import Any
 
 from ..account import run
 from ..errors import Failure
+from ..paths import UV
 from ..scripts import requirements
 
-UV = "/usr/local/lib/celeryhost-uv"
 UV_REQUIREMENT = "uv>=0.13,<0.14"
 UV_VERSION = re.compile(r"uv 0\.13\.")
 # Debian keeps pip's wheel for ensurepip. It runs from there, without an environment of its own.

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import Failure
+from ..paths import REDIS_PACKAGES, redis_paths
+from .machine_facts import candidates, installed
 
 ARGUMENTS = {
     "host": {"type": "str", "default": "127.0.0.1"},
@@ -22,13 +24,12 @@ ARGUMENTS = {
     "password": {"type": "str", "default": "", "no_log": True},
     "requirepass": {"type": "str", "default": "", "no_log": True},
     "settings": {"type": "dict", "default": {}},
+    "package": {"type": "str", "default": REDIS_PACKAGES[0]},
     "password_file": {"type": "path", "no_log": False},
-    "config_file": {"type": "path"},
     "timeout": {"type": "int", "default": 900},
     "overcommit": {"type": "bool", "default": False},
 }
 
-DEBIAN = "/etc/redis/redis.conf"
 OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
 # How it says that it lets nobody in; all else it says to those whom it has let in.
@@ -201,7 +202,7 @@ def apply(redis: Redis, params: dict[str, Any], check: bool) -> dict[str, Any]:
             busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
             state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
             if state.get("aof_last_bgrewrite_status") != "ok":
-                raise RedisError("it could not write its append-only file (see /var/log/redis): is the disk full?")
+                raise RedisError("it could not write its append-only file (see its log): is the disk full?")
         if "save" in differ:
             redis("CONFIG", "SET", "save", differ["save"])
     elif wanted.get("appendonly") == "yes" and redis.info("persistence").get("aof_last_bgrewrite_status") != "ok":
@@ -216,16 +217,19 @@ def apply(redis: Redis, params: dict[str, Any], check: bool) -> dict[str, Any]:
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     stored = read(params["password_file"]).strip()
-    ours, configured = bool(stored), os.path.exists(params["config_file"] or "")
+    package = params["package"]
+    places = redis_paths(package)
+    ours, configured = bool(stored), os.path.exists(places["own_config"])
     where = f"{params['host']}:{params['port']}"
-    redis = connect(params["host"], [params["port"], *configured_ports(params["config_file"], DEBIAN)])
+    redis = connect(params["host"], [params["port"], *configured_ports(places["own_config"], places["config"])])
     result: dict[str, Any] = {"changed": False, "running": redis is not None, "locked": False, "restart": []}
     try:
         if redis is None:
             if params["settings"] and not check:
-                raise Failure(f"No Redis answers at {where}; see /var/log/redis.")
-            there = any(os.path.exists(f"/var/lib/redis/{name}") for name in DATA)
-            return result | {"shared": configured and not ours, "empty": not there}
+                raise Failure(f"No Redis answers at {where}; see {places['log']}.")
+            there = any(os.path.exists(f"{places['data']}/{name}") for name in DATA)
+            candidate = "" if package in installed() else candidates([package])[package]
+            return result | {"shared": configured and not ours, "empty": not there, "candidate": candidate}
         passwords = [word for word in (params["requirepass"], params["password"], stored) if word]
         password = log_in(redis, passwords)
         if password is None:

@@ -6,12 +6,12 @@ import os
 from typing import Any
 
 from .. import cache
-from ..paths import ETC
+from ..paths import ROLES
 
 ARGUMENTS = {
     "roles": {"type": "dict", "required": True},
     "state": {"type": "str", "choices": ["begun", "complete"], "default": "complete"},
-    "folder": {"type": "path", "default": f"{ETC}/roles"},
+    "folder": {"type": "path", "default": ROLES},
 }
 BEGUN = "begun"
 

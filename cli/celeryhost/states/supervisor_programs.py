@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ..errors import DOWN, OK, UNPROVEN, USAGE, Failure
 from ..hangup import unbroken
+from ..paths import SUPERVISORD_CONF
 from ..supervisor import apply as engine
 from ..supervisor import conffile, lifecycle, locate, programs
 from ..supervisor.loops import loops
@@ -29,7 +30,7 @@ FILE = {
 ARGUMENTS = {
     **FILE,
     "files": {"type": "list", "elements": "dict", "options": FILE},
-    "config": {"type": "path", "default": "/etc/supervisor/supervisord.conf"},
+    "config": {"type": "path", "default": SUPERVISORD_CONF},
     "started": {"type": "raw", "default": True},
     "timeout": {"type": "float"},
     "meanwhile": {"type": "dict", "default": {}},

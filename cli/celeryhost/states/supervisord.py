@@ -14,6 +14,7 @@ from typing import Any
 
 from ..celery import command_line
 from ..errors import Failure
+from ..paths import SUPERVISOR, SUPERVISOR_LOGS
 from ..supervisor import locate
 from ..supervisor.rpc import Fault, Supervisor
 
@@ -106,7 +107,7 @@ def await_new(params: dict[str, Any], seconds: float) -> dict[str, Any]:
         if found["running"] and not found["stale"]:
             return found
         if time.monotonic() > end:
-            where = "journalctl -u supervisor and /var/log/supervisor/supervisord.log"
+            where = f"journalctl -u supervisor and {SUPERVISOR_LOGS}/supervisord.log"
             raise Failure(f"supervisord does not run with {params['config']}", fix=f"see {where}")
         time.sleep(0.2)
 
@@ -138,7 +139,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     user = os.environ.get("SUDO_USER", "root")
     members = [user if name == "$SUDO_USER" else name for name in params["members"]]
     outsiders, unknown = outside(params["group"], [name for name in members if name != "root"])
-    complete = os.path.exists("/opt/supervisor/installed")
+    complete = os.path.exists(f"{SUPERVISOR}/installed")
     grouped = params["group"] in (group.gr_name for group in grp.getgrall())
     people = {"grouped": grouped, "outsiders": outsiders, "unknown": unknown}
     return {"changed": bool(due), **found, "pip": complete, **people}
