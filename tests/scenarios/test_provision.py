@@ -20,6 +20,7 @@ from .ansibles import add_a_task, look_and_choose, use_one_role
 from .attacks import attack
 from .drift import find_and_mend
 from .refused import refuse_and_mend
+from .valkey import use_valkey
 
 
 @pytest.mark.parametrize("init", ["systemd", "none"])
@@ -92,6 +93,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     assert "manage.py" in left.stdout, "code stays"
     assert "ii" not in left.stdout.split()
     use_one_role(board, tmp_path, root)
+    use_valkey(board, tmp_path)
 
 
 REFUSALS = {
