@@ -1,9 +1,5 @@
 #!/usr/bin/python
-"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart.
-
-Speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), so that a
-password is in no command line and a host needs no client library.
-"""
+"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart."""
 
 from __future__ import annotations
 

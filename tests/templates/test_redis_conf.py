@@ -103,7 +103,7 @@ def test_shared_only_becomes_durable(start, config):
 def test_without_the_password_it_refuses(start, config):
     redis = start(config())
     assert module.log_in(redis, ["wrong"]) is None
-    with pytest.raises(module.RedisError, match="NOAUTH"):
+    with pytest.raises(module.Refused, match="NOAUTH"):
         redis("DBSIZE")
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_is_not_taken_for_a_password_and_does_not_hinder_the_stop(
     redis = start(config().replace(f"include {tmp_path}/redis.conf", f"include {tmp_path}/redis.conf\ndir {place}"))
     module.log_in(redis, ['se"cret'])
     fill()
-    with pytest.raises(module.RedisError, match="MISCONF Errors writing to the AOF file"):
+    with pytest.raises(module.Refused, match="MISCONF Errors writing to the AOF file"):
         for number in range(1000):
             redis("SET", number, "x" * 4096)
             time.sleep(0.01)
@@ -188,7 +188,7 @@ def test_check_mode_changes_nothing_and_shows_no_password(start, package):
 
 def test_less_memory_than_data_is_refused(start, package):
     redis = start(package)
-    with pytest.raises(module.RedisError, match="redis_maxmemory: 1kb is less than"):
+    with pytest.raises(module.Refused, match="redis_maxmemory: 1kb is less than"):
         module.apply(redis, params(maxmemory="1kb"), check=False)
 
 

@@ -43,20 +43,18 @@ def ask(place: SplitResult, commands: Iterable[Sequence[str]], login: bool = Tru
     if login and place.password:
         before.append(("AUTH", *([unquote(place.username)] if place.username else []), unquote(place.password)))
     deadline = time.monotonic() + TIMEOUT
-    with _connected(place) as stream:
-        stream.settimeout(max(0.01, deadline - time.monotonic()))
-        stream.sendall(b"".join(map(_command, (*before, *commands))))
-        replies = _Replies(stream, deadline, limit)
-        return [replies.next() for _ in (*before, *commands)][len(before) :]
+    with connected(place) as stream:
+        return Connection(stream, limit).ask([*before, *commands], deadline)[len(before) :]
 
 
-def _connected(place: SplitResult) -> socket.socket:
+def connected(place: SplitResult, seconds: float = TIMEOUT) -> socket.socket:
+    """A connection to the Redis of a URL, split; raises OSError, and ValueError for a URL that makes no sense."""
     if place.scheme == "redis+socket":
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(TIMEOUT)
+        connection.settimeout(seconds)
         connection.connect(unquote(place.path))
         return connection
-    connection = socket.create_connection((place.hostname or "localhost", place.port or 6379), TIMEOUT)
+    connection = socket.create_connection((place.hostname or "localhost", place.port or 6379), seconds)
     return _encrypted(connection, place) if place.scheme == "rediss" else connection
 
 
@@ -78,17 +76,24 @@ def _command(words: Sequence[str]) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-class _Replies:
-    """The replies on a connection, one after another, until `deadline` (monotonic), of `limit` bytes altogether."""
+class Connection:
+    """Questions and their replies on one connection, of `limit` bytes altogether; raises as `ask` does."""
 
-    def __init__(self, stream: socket.socket, deadline: float, limit: int) -> None:
-        self.stream, self.deadline, self.left = stream, deadline, limit
+    def __init__(self, stream: socket.socket, limit: int = LIMIT) -> None:
+        self.stream, self.left = stream, limit
         self.data, self.at = bytearray(), 0
+
+    def ask(self, commands: Sequence[Sequence[str]], deadline: float) -> list[Any]:
+        """The replies to `commands`, sent in one go, all of them by `deadline` (monotonic)."""
+        self.deadline = deadline
+        self.stream.settimeout(max(0.01, deadline - time.monotonic()))
+        self.stream.sendall(b"".join(map(_command, commands)))
+        return [self.next() for _ in commands]
 
     def more(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"no whole answer within {TIMEOUT} s")
+            raise TimeoutError("no whole answer in time")
         self.stream.settimeout(left)
         found = self.stream.recv(65536)
         if not found:

@@ -1,19 +1,16 @@
-"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart.
-
-Speaks the protocol itself (https://redis.io/docs/latest/develop/reference/protocol-spec/), so that a
-password is in no command line and a host needs no client library.
-"""
+"""The Redis on this machine, as it runs: looked at, and brought to settings without a restart."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+from ..celery.resp import Connection, Malformed, Refused, connected
 from ..errors import Failure
 from ..paths import REDIS_PACKAGES, redis_paths
 from .machine_facts import candidates, installed
@@ -34,44 +31,35 @@ OVERCOMMIT = "/proc/sys/vm/overcommit_memory"
 DATA = ("dump.rdb", "appendonly.aof", "appendonlydir")
 # How it says that it lets nobody in; all else it says to those whom it has let in.
 LOCKED = ("NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "ERR")
+SECONDS = 10  # for an answer, where a disk may have to come first
 UNITS = {"b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 
 
-class RedisError(Exception):
-    """What Redis answered with a minus sign."""
-
-
 class Redis:
-    """One connection. Raises OSError when nobody answers, RedisError for a refusal."""
+    """One connection, for one command after another. Raises OSError when nobody answers, Refused for a refusal."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.stream = socket.create_connection((host, port), 10).makefile("rwb")
-        self.port = port
+        place = urlsplit(f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}")
+        self.connection = Connection(connected(place, SECONDS))
 
-    def __call__(self, *words: str) -> Any:
-        parts = [str(word).encode() for word in words]
-        self.stream.write(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts))
-        self.stream.flush()
-        return self._answer()
-
-    def _answer(self) -> Any:
-        line = self.stream.readline().decode(errors="replace")
-        kind, rest = line[:1], line[1:].strip()
-        if kind == "-":
-            raise RedisError(rest)
-        if kind == "$":
-            return self.stream.read(int(rest) + 2)[:-2].decode(errors="replace") if rest != "-1" else None
-        if kind == "*":
-            return [self._answer() for _ in range(int(rest))]
-        if kind not in ("+", ":"):
-            raise OSError(f"no Redis: it answered {line[:40]!r}")
-        return rest
+    def __call__(self, *words: object) -> Any:
+        try:
+            [reply] = self.connection.ask([[*map(str, words)]], time.monotonic() + SECONDS)
+        except Malformed as problem:
+            raise OSError(str(problem)) from None
+        return _text(reply)
 
     def info(self, section: str) -> dict[str, str]:
         return dict(line.split(":", 1) for line in self("INFO", section).splitlines() if ":" in line)
 
     def config(self, *names: str) -> dict[str, str]:
         return {name: self("CONFIG", "GET", name)[-1] for name in names}
+
+
+def _text(reply: Any) -> Any:
+    if isinstance(reply, list):
+        return [_text(each) for each in reply]
+    return reply.decode(errors="replace") if isinstance(reply, bytes) else None if reply is None else str(reply)
 
 
 def read(path: str | None) -> str:
@@ -101,7 +89,7 @@ def connect(host: str, ports: list[int]) -> Redis | None:
     for port in ports:
         try:
             redis = Redis(host, port)
-            with contextlib.suppress(RedisError):  # it wants a password, or still loads
+            with contextlib.suppress(Refused):  # it wants a password, or still loads
                 redis("PING")
             return redis
         except OSError:
@@ -117,7 +105,7 @@ def log_in(redis: Redis, passwords: list[str]) -> str | None:
                 redis("AUTH", password)
             redis("PING")
             return password
-        except RedisError as error:
+        except Refused as error:
             if not str(error).startswith(LOCKED):
                 return password
     return None
@@ -127,7 +115,7 @@ def misconf(redis: Redis) -> str:
     """Why it refuses to write, "" when it does not."""
     try:
         redis("PING")
-    except RedisError as error:
+    except Refused as error:
         return str(error) if str(error).startswith("MISCONF") else ""
     return ""
 
@@ -182,7 +170,7 @@ def apply(redis: Redis, params: dict[str, Any], check: bool) -> dict[str, Any]:
         used = int(redis.info("memory")["used_memory"])
         if 0 < int(wanted["maxmemory"]) < used:
             given = params["settings"]["maxmemory"]
-            raise RedisError(f"redis_maxmemory: {given} is less than the {used >> 20} MB in use")
+            raise Refused(f"redis_maxmemory: {given} is less than the {used >> 20} MB in use")
     if params["requirepass"]:
         wanted["requirepass"] = params["requirepass"]
     now = redis.config(*wanted)
@@ -194,15 +182,15 @@ def apply(redis: Redis, params: dict[str, Any], check: bool) -> dict[str, Any]:
                 continue
             try:
                 redis("CONFIG", "SET", name, value)
-            except RedisError as error:
+            except Refused as error:
                 if name not in ("bind", "port"):  # which Redis before 7.0 only reads at its start
-                    raise RedisError(f"CONFIG SET {name}: {error}") from None
+                    raise Refused(f"CONFIG SET {name}: {error}") from None
                 later.append(name)
         if wanted.get("appendonly") == "yes":
             busy = ("aof_rewrite_in_progress", "aof_rewrite_scheduled")
             state = wait(redis, lambda state: any(state.get(key) == "1" for key in busy), params["timeout"])
             if state.get("aof_last_bgrewrite_status") != "ok":
-                raise RedisError("it could not write its append-only file (see its log): is the disk full?")
+                raise Refused("it could not write its append-only file (see its log): is the disk full?")
         if "save" in differ:
             redis("CONFIG", "SET", "save", differ["save"])
     elif wanted.get("appendonly") == "yes" and redis.info("persistence").get("aof_last_bgrewrite_status") != "ok":
@@ -234,7 +222,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         password = log_in(redis, passwords)
         if password is None:
             if params["settings"]:
-                raise RedisError("it refuses the password; set redis_password to its requirepass")
+                raise Refused("it refuses the password; set redis_password to its requirepass")
             return result | {"locked": True, "shared": not ours, "empty": False}
         wait(redis, lambda state: state.get("loading") == "1", params["timeout"])
         result.update(look(redis))
@@ -246,6 +234,6 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
             if not check:
                 result.update(look(redis))
                 result["changed"] |= params["overcommit"] and overcommit()
-    except (RedisError, OSError, TimeoutError) as error:
+    except (Refused, OSError, TimeoutError) as error:
         raise Failure(f"Redis at {where}: {error}") from None
     return result
