@@ -35,6 +35,8 @@ SECTIONS = {
     "Deploy": {
         "provision": ("provision", "Bring this machine, or hosts, to an inventory."),
         "apply": ("apply", "Bring supervisord to its configuration files."),
+        "lock": ("lock", "Keep provisioning and deploys off a host for a while."),
+        "unlock": ("lock", "Take such a lock away."),
     },
     "Set up": {
         "init": ("init", "Write the inventory for a Django project."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,8 @@ from ansible.plugins.callback.default import CallbackModule as Default
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
+from celeryhost.controller.locking import OUTCOME
+from celeryhost.errors import FAILED, OK, UNREACHABLE
 from celeryhost.paths import COLLECTION
 from celeryhost.plain import plain
 
@@ -40,8 +44,6 @@ _SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  
 _COLOURED = re.compile(r"(\x1b\[[\d;]*m)")
 _DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
-# The file descriptor that takes each failed host's exit code, a line each, where it has one of its own.
-_OUTCOME = "CELERYHOST_OUTCOME"
 # What ansible-core 2.19 and later put before the words of a filter that refuses.
 _WRAPPED = re.compile(
     r"^(?:Task failed: )?Finalization of task args for .*?: The filter plugin '\S+' failed: ", re.DOTALL
@@ -67,6 +69,8 @@ class CallbackModule(Default):
         self._notes = []  # to print once the line is complete
         self._warnings = []  # results that may hold some
         self._on_terminal = sys.stdout.isatty()
+        self._kept = {}  # of each host whose lock this run has, the file that takes how it went
+        self._codes = {}  # of each host that failed, its exit code
 
     def v2_playbook_on_play_start(self, play):
         self._close()
@@ -97,17 +101,21 @@ class CallbackModule(Default):
         if not isinstance(result._task, TaskInclude):
             said = result._result.get("_ansible_verbose_always") and result._result.get("msg")
             self._note(result, said if isinstance(said, str) else "\n".join(map(str, said or [])), C.COLOR_OK)
+            if result._result.get("outcome") and result._task.action == f"{COLLECTION}.lock":
+                self._kept[result._host.get_name()] = result._result["outcome"]
             self._came(result, "changed" if result._result.get("changed") else "ok")
 
     def v2_runner_on_skipped(self, result):
         self._came(result, "skipped")
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
-        if not ignore_errors and _OUTCOME in os.environ:
+        if not ignore_errors:
             parts = [result._result, *(result._result.get("results") or ())]
             told = [part.get("exit_code") for part in parts if isinstance(part, dict)]
-            codes = [code for code in told if isinstance(code, int)]
-            os.write(int(os.environ[_OUTCOME]), b"%d\n" % (codes[0] if codes else 1))
+            code = next((code for code in told if isinstance(code, int)), 1)
+            self._codes[result._host.get_name()] = code
+            if OUTCOME in os.environ:
+                os.write(int(os.environ[OUTCOME]), b"%d\n" % code)
         self._note(result, self._reason(result), C.COLOR_WARN if ignore_errors else C.COLOR_ERROR)
         self._came(result, "ignored" if ignore_errors else "FAILED")
 
@@ -153,6 +161,15 @@ class CallbackModule(Default):
             line = " ".join(f"{word}={count['failures' if word == 'failed' else word]}" for word in words)
             self._display.display(f"{host} : {line}", color=color.get(worst, C.COLOR_OK))
 
+        for host, path in self._kept.items():
+            with contextlib.suppress(OSError):
+                Path(path).write_text(json.dumps(self._how_it_went(stats.summarize(host), host)), encoding="utf-8")
+
+    def _how_it_went(self, count, host) -> dict:
+        """What is noted of a run on the host itself."""
+        code = UNREACHABLE if count["unreachable"] else self._codes.get(host, FAILED) if count["failures"] else OK
+        return {"outcome": "failed" if code else "ok", "exit_code": code, "changed": bool(count["changed"])}
+
     def _wait(self) -> None:
         """A dot on the open line, so that a long wait does not look like a hang."""
         if time.monotonic() - self._moved >= _DOT:
@@ -193,7 +210,8 @@ class CallbackModule(Default):
 
     def _note(self, result, text: str, color) -> None:
         if text:
-            self._notes.append((result._host.get_name(), text, color))
+            host = "" if result._task.run_once else result._host.get_name()  # once: it is about all of them
+            self._notes.append((host, text, color))
 
     def _close(self) -> None:
         """Complete the open line with what came of the task, then print what there is to say about it."""
@@ -206,7 +224,7 @@ class CallbackModule(Default):
             else:
                 self._complete(outcomes)
         for host, text, color in self._notes:
-            if self._hosts > 1:
+            if self._hosts > 1 and host:
                 text = f"{host}: {text}"
             lines = (self._tame(line) for line in text.split("\n"))
             self._display.display("\n".join(f"          {line}" for line in lines), color=color)

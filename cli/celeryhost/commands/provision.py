@@ -23,6 +23,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--diff", is_flag=True, help="Show what changes inside files."),
             click.option("-e", "--extra-vars", multiple=True, metavar="VAR=VALUE", help="Set a variable."),
             click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the sudo password."),
+            click.option("--wait", is_flag=True, help="Wait for another run on a host, instead of being refused."),
             click.option("-v", "--verbose", count=True, help="Show results too; -vvv for how hosts are reached."),
             click.pass_obj,
         )
@@ -58,6 +59,7 @@ def _play(playbook: str, target: Target, options: dict[str, Any], extra: Sequenc
     arguments += ["-" + "v" * options["verbose"]] if options["verbose"] else []
     for variable in options["extra_vars"]:
         arguments += ["-e", variable]
+    arguments += ["-e", "lock_wait=true"] if options["wait"] else []
     limit = options["limit"] or target.hosts
     inventory = options["inventory"] or target.inventory
     return core.playbook(playbook, inventory, limit, [*arguments, *extra], options["ask_become_pass"])

@@ -5,21 +5,27 @@ from __future__ import annotations
 import importlib.util
 import locale
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 
 from .. import isolated, paths
-from ..errors import DENIED, FAILED, INTERRUPTED, OK, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
-from ..hosts.inventory import default_sources, load, select
+from ..errors import DENIED, FAILED, INTERRUPTED, OK, TIMEOUT, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
+from ..hosts import inventory as known_hosts
+from ..hosts.inventory import default_sources, load
+from .locking import CLIENT, OUTCOME
 
 GROUPS = ("redis", "celery_workers", "celery_beat")
 
 # What ansible-playbook exits with (ansible/executor/task_queue_manager.py, ansible/cli/__init__.py): a host's
 # failure 2 and an unreachable host 4 are added up, 99 is Ctrl-C, the others say themselves what is wrong.
 _CODES = {0: OK, 4: UNREACHABLE, 6: UNREACHABLE, 99: INTERRUPTED}
+_OWN = (UNPROVEN, TIMEOUT)  # what failed hosts may say, where all say the same
+_KEEPERS = 5  # seconds that those who keep locks may take to let them go
 
 
 def playbook(
@@ -45,14 +51,32 @@ def playbook(
     command += ["--limit", limit] if limit else []
     command += ["--ask-become-pass"] if ask else []
     reading, writing = os.pipe()
-    with open(reading, "rb", buffering=0) as outcome:
-        try:
-            code = _streamed(command, _environment(tree) | {"CELERYHOST_OUTCOME": str(writing)}, writing)
-        finally:
-            os.close(writing)
-        os.set_blocking(reading, False)  # a process in the background may still hold the other end
-        told = (outcome.read() or b"").split()
-    return _CODES.get(code, UNPROVEN if told and set(told) == {b"%d" % UNPROVEN} else FAILED)
+    here, ours = os.pipe()  # nobody writes: at its end when this process is gone, by SIGKILL too
+    environment = _environment(tree) | {OUTCOME: str(writing), CLIENT: str(here)}
+    try:
+        code = _streamed(command, environment, (writing, here))
+    finally:
+        os.close(writing)
+        told = _told(reading)
+        for handle in (reading, here, ours):
+            os.close(handle)
+    if lost := [line.removeprefix("lost ") for line in told if line.startswith("lost ")]:
+        fix = "see what the other run does there, then call again"
+        what = f"{', '.join(lost)}: the connection was cut, and another run has the lock since; this one was ended"
+        raise Failure(what, TIMEOUT, fix)
+    codes = {int(line) for line in told}
+    return _CODES.get(code, codes.pop() if len(codes) == 1 and codes <= {*_OWN} else FAILED)
+
+
+def _told(reading: int) -> list[str]:
+    """The lines that came, once all who may write have ended; a process in the background may still hold the pipe."""
+    text, until = b"", time.monotonic() + _KEEPERS
+    while select.select([reading], [], [], max(0.0, until - time.monotonic()))[0]:
+        data = os.read(reading, 65536)
+        if not data:
+            break
+        text += data
+    return text.decode().splitlines()
 
 
 def _check_hosts(sources: list[str], limit: str | None) -> None:
@@ -62,7 +86,7 @@ def _check_hosts(sources: list[str], limit: str | None) -> None:
         fix = "put a host into one; inventory/example shows how"
         raise Failure(f"inventory {', '.join(sources)} has no host in {', '.join(GROUPS)}", UNKNOWN, fix)
     if limit and not limit.startswith("@"):
-        select(known, limit)
+        known_hosts.select(known, limit)
 
 
 def _sudo_asks() -> bool:
@@ -95,12 +119,12 @@ def _environment(tree: str) -> dict[str, str]:
     return environment if fits else environment | {"LC_ALL": "C.UTF-8"}
 
 
-def _streamed(command: list[str], environment: dict[str, str], outcome: int) -> int:
-    """Its exit code; what it says of hosts goes to the file descriptor `outcome`.
+def _streamed(command: list[str], environment: dict[str, str], handles: tuple[int, ...]) -> int:
+    """Its exit code; it is given the file descriptors `handles`.
 
     Ctrl-C reaches the child by itself, from the terminal; a TERM is passed on.
     """
-    with subprocess.Popen(command, env=environment, pass_fds=(outcome,)) as child:
+    with subprocess.Popen(command, env=environment, pass_fds=handles) as child:
         handlers = {
             signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
             signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: child.terminate()),

@@ -82,6 +82,21 @@ def zone_shift(line: bytes, written: float) -> float:
     return shift if abs(gap - shift) < 2 and abs(shift) <= 26 * 3600 and stamp(line, shift) != told else 0
 
 
+def duration(text: str, option: str) -> float:
+    """Seconds in `10m`, `2h30m`, `1d`; raises Failure (USAGE), naming `option`."""
+    seconds = _seconds(text.strip())
+    if seconds is None:
+        raise Failure(f"{option} {text!r} is no length of time", USAGE, "write 30m, 2h, 1d")
+    return seconds
+
+
+def _seconds(word: str) -> int | None:
+    found = _DURATION.fullmatch(word)
+    if not word or not found:
+        return None
+    return sum(int(count) * unit for count, unit in zip(found.groups(), _UNITS, strict=True) if count)
+
+
 def moment(text: str, option: str, now: datetime | None = None) -> float:
     """A time a person typed, in seconds since the epoch; raises Failure (USAGE), naming `option`.
 
@@ -93,14 +108,12 @@ def moment(text: str, option: str, now: datetime | None = None) -> float:
     word = text.strip()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     named = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
-    ago = _DURATION.fullmatch(word)
+    ago = _seconds(word)
     try:
         if word in named:
             return named[word].timestamp()
-        if word and ago:
-            return now.timestamp() - sum(
-                int(count) * unit for count, unit in zip(ago.groups(), _UNITS, strict=True) if count
-            )
+        if ago is not None:
+            return now.timestamp() - ago
         if word.startswith("@"):
             return datetime.fromtimestamp(float(word[1:])).timestamp()
         if "-" in word:
