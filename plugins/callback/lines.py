@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from ansible import constants as C  # noqa: N812 - Ansible's own name for it
+from ansible import context
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
 
@@ -48,6 +49,7 @@ _TAIL = 30  # lines of a failing command's output
 _WRAPPED = re.compile(
     r"^(?:Task failed: )?Finalization of task args for .*?: The filter plugin '\S+' failed: ", re.DOTALL
 )
+_UNDEFINED = re.compile(r"'\w+' is undefined")
 # How sudo and Ansible say that a password is missing or wrong.
 _SUDO = ("sudo password", "a password is required", "duplicate become password prompt", "incorrect password attempt")
 
@@ -265,4 +267,10 @@ class CallbackModule(Default):
                     lines += written.splitlines()[-_TAIL:]
         if any(sign in line.lower() for line in lines for sign in _SUDO):
             return "sudo wants a password and was given none, or a wrong one: call again with -K"
+        start = context.CLIARGS.get("start_at_task")
+        if start and (missing := next(filter(None, map(_UNDEFINED.search, lines)), None)):
+            return (
+                f"{missing[0]}: --start-at-task {start!r} passes over the task that finds it out; "
+                "start at 'Look at the machine*', or run one role alone with --tags ROLE"
+            )
         return "\n".join(lines)

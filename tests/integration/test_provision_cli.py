@@ -152,3 +152,23 @@ def test_without_sudo_only_root_may(monkeypatch, tmp_path):
 
 def test_the_tree_is_the_checkout(root):
     assert paths.tree() == str(root)
+
+
+IN_THE_MIDDLE = """
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - {name: Look, ansible.builtin.stat: {path: /}, register: __found}
+    - {name: Act, ansible.builtin.debug: {msg: "{{ __found.stat.exists }}"}}
+"""
+
+
+def test_a_start_in_the_middle_says_what_it_passes_over(tmp_path, root):
+    (tmp_path / "play.yml").write_text(IN_THE_MIDDLE)
+    command = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), tmp_path / "play.yml"]
+    done = subprocess.run([*command, "--start-at-task", "Act"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    said = "'__found' is undefined: --start-at-task 'Act' passes over the task that finds it out; start at 'Look at the"
+    assert said in done.stdout
+    assert subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
