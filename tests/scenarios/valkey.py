@@ -10,11 +10,11 @@ COMMAND = "./celeryhost {} -i inventory/mine"
 
 def use_valkey(host, folder):
     """Refused while Redis has the port; then provisioned, all of it, and known by name to what looks at it."""
-    with (folder / "inventory" / "mine" / "group_vars" / "all.yml").open("a") as variables:
-        variables.write("redis_package: valkey-server\n")
-    refused = call(folder, "provision", check=False)
+    refused = call(folder, "provision -e redis_package=valkey-server", check=False)
     assert "is taken on board by redis-server, which is not the system's valkey-server (redis_package)" in refused
     call(folder, "unprovision --yes")
+    with (folder / "inventory" / "mine" / "group_vars" / "all.yml").open("a") as variables:
+        variables.write("redis_package: valkey-server\n")
     call(folder, "provision")
     assert "Nothing differs" in call(folder, "provision")
     packages = host.ssh("dpkg -l redis-server valkey-server | awk '/^[ir]/ {print $1, $2}'").stdout.split("\n")
