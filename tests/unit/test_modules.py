@@ -12,7 +12,7 @@ from celeryhost.states.look import STATES
 TOP = Path(__file__).parents[2]
 MODULES = {path.stem: path for path in (TOP / "plugins" / "modules").glob("*.py")}
 SAID = ("type", "elements", "choices", "default", "required")
-NO_STATE = {"check"}
+NO_STATE = {"check", "lock"}
 # Those with an action plugin of their own.
 OWN = {path.stem for path in (TOP / "plugins" / "action").glob("*.py")}
 
