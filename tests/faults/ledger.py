@@ -34,6 +34,8 @@ def work(self, seconds):
 def rest(seconds):
     if seconds:
         time.sleep(seconds)
+    with open(os.environ["LEDGER"] + ".rests", "ab", buffering=0) as rests:
+        rests.write(b".")
 
 
 @app.task(bind=True)

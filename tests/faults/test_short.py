@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from celeryhost.celery import active
 from celeryhost.celery.remote_control import Mailbox, lengths, told
+from celeryhost.scripts.inside import celeryhost_worker
 
 from tests.integration.conftest import wait_for
 
@@ -30,7 +32,7 @@ from .rows import (
     measure,
     under_load,
 )
-from .stack import OURS, REDIS, Stack
+from .stack import CONCURRENCY, OURS, REDIS, Count, Stack
 
 # The worker has just asked whether it is to stop, and a process has been handed a task, when TERM comes.
 TERM_WHEN_ASKED = """
@@ -54,6 +56,12 @@ def begin(sender, **_):
     global jobs
     jobs = sender.pool._pool._cache
     state.__class__ = State
+"""
+
+# Tasks count as short on a busy machine, too, and what is taken ahead is put back by no timer.
+HOLDS = """
+import celeryhost_worker
+celeryhost_worker.SHORT, celeryhost_worker.TRUST, celeryhost_worker.HOLD = 60, 8, 600
 """
 
 pytestmark = pytest.mark.skipif(not REDIS, reason="no redis-server on PATH (apt-get install redis-server)")
@@ -214,7 +222,7 @@ def test_a_worker_that_starts_while_redis_refuses_to_write_waits():
     with Stack(OURS) as stack:
         idle(stack)
         sent = stack.send(1, 0)
-        wait_for(lambda: stack.notes("ended") and not stack.broker.exists("unacked"), READY)
+        wait_for(lambda: len(stack.notes("ended")) == 2 and not stack.broker.exists("unacked"), READY)
         refuse, permit = REFUSALS["NOREPLICAS"]
         stack.broker.execute_command(*refuse)
         stack.restart()
@@ -225,6 +233,117 @@ def test_a_worker_that_starts_while_redis_refuses_to_write_waits():
         stack.settle(sent, QUIET[OURS])
         assert stack.count(sent) == (0, 0, 0, 0, 0)
         assert stack.daemon.pid("ledger-worker") == main
+
+
+def holding(more: str = "") -> Stack:
+    """A Stack whose worker trusts in short tasks after a few."""
+    stack = Stack(OURS)
+    with (stack.folder / "ledger.py").open("a") as app:
+        app.write(HOLDS + more)
+    return stack
+
+
+def holds(stack: Stack) -> bool:
+    """Whether the worker has more than its processes can be at."""
+    return stack.broker.hlen("unacked") > CONCURRENCY
+
+
+def end_what_holds(stack: Stack, how: signal.Signals) -> Count:
+    """End the worker's main process in a moment in which it holds something; what became of the tasks."""
+    main = idle(stack)
+    sent = stack.send(300, 0.05)
+    wait_for(lambda: holds(stack), READY)
+    os.kill(main, how)
+    stack.settle(sent, QUIET[OURS])
+    assert stack.daemon.pid("ledger-worker") != main
+    return stack.count(sent)
+
+
+def test_what_is_taken_ahead_is_put_back_at_a_stop():
+    with holding() as stack:
+        assert end_what_holds(stack, signal.SIGTERM) == (0, 0, 0, 0, 0)
+        assert "gave back" not in Path(stack.logs[0]).read_text()
+
+
+def test_what_is_taken_ahead_is_given_back_after_a_kill():
+    with holding() as stack:
+        count = end_what_holds(stack, signal.SIGKILL)
+        assert (count.lost, count.waiting, count.orphans) == (0, 0, 0)
+
+
+def test_what_is_taken_ahead_outlives_redis():
+    with holding() as stack:
+        idle(stack)
+        sent = stack.send(300, 0.05)
+        wait_for(lambda: holds(stack), READY)
+        end_redis(signal.SIGKILL)(stack)
+        stack.settle(sent, QUIET[OURS])
+        assert stack.count(sent)[:2] == (0, 0)
+
+
+def test_what_is_taken_ahead_is_put_back_as_it_was_when_tasks_turn_out_to_be_long():
+    with holding("celeryhost_worker.HOLD = 0.5\n") as stack:
+        idle(stack)
+        sent = [*stack.send(100, 0.05), *stack.send(40, 30)]
+        wait_for(lambda: holds(stack), READY)
+        wait_for(lambda: {note.id for note in stack.notes("started")} >= {*sent[:104]}, READY)
+        wait_for(lambda: not holds(stack))
+        left = [json.loads(message) for message in stack.broker.lrange("celery", 0, -1)]
+        assert [message["headers"]["id"] for message in reversed(left)] == sent[104:]
+        assert not any("celeryhost" in message or "redelivered" in message["headers"] for message in left)
+
+
+def test_what_redis_refuses_to_have_put_back_is_executed_once():
+    with holding("celeryhost_worker.HOLD = 0.1\n") as stack:
+        main = idle(stack)
+        sent = stack.send(300, 0.05)
+        wait_for(lambda: holds(stack), READY)
+        os.kill(main, signal.SIGSTOP)
+        refuse, permit = REFUSALS["NOREPLICAS"]
+        stack.broker.execute_command(*refuse)
+        os.kill(main, signal.SIGCONT)
+        wait_for(lambda: "refuses to write" in Path(stack.logs[0]).read_text(), READY)
+        stack.broker.execute_command(*permit)
+        stack.settle(sent, QUIET[OURS])
+        assert stack.count(sent) == (0, 0, 0, 0, 0)
+        assert stack.daemon.pid("ledger-worker") == main
+
+
+def test_nothing_is_taken_ahead_that_an_idle_worker_would_take_or_past_what_is_more_urgent():
+    with contextlib.ExitStack() as undo:
+        stack = Stack(OURS)
+        undo.push(stack)
+        stack.start_redis()
+        keys = ["unacked_index", "unacked", "urgent", "other"]
+
+        def take(most: int, ahead: int) -> list[bytes]:
+            """The lists of what is taken when 3 are to be left."""
+            taken = stack.broker.eval(celeryhost_worker.TAKE, len(keys), *keys, time.time(), "me", most, ahead, 3)
+            return [key for key, *_ in taken]
+
+        for queue, number in (("urgent", 2), ("other", 9)):
+            for _ in range(number):
+                stack.sender.send_task("ledger.work", [0], queue=queue)
+        assert take(0, 4) == []
+        assert take(1, 4) == [b"urgent"]
+        assert take(1, 4) == [b"urgent", *[b"other"] * 4]
+        assert take(0, 4) == [b"other"] * 2
+        assert take(0, 4) == []
+        assert take(4, 4) == [b"other"] * 3
+
+
+def test_what_somebody_else_has_taken_meanwhile_is_not_put_back():
+    with contextlib.ExitStack() as undo:
+        stack = Stack(OURS)
+        undo.push(stack)
+        stack.start_redis()
+        stack.sender.send_task("ledger.work", [0], task_id="one")
+        keys = ["unacked_index", "unacked", "celery"]
+        [[_, text, _]] = stack.broker.eval(celeryhost_worker.TAKE, 3, *keys, time.time(), "other", 1, 0, 0)
+        [tag] = stack.broker.hkeys("unacked")
+        for owner, left in (("me", 0), ("other", 1), ("other", 1)):
+            stack.broker.eval(celeryhost_worker.PUT_BACK, 3, *keys, owner, tag, text)
+            assert (stack.broker.llen("celery"), stack.broker.hlen("unacked")) == (left, 1 - left)
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not Path("/dev/fuse").exists(), reason="only root may mount, and wants FUSE")

@@ -3,7 +3,8 @@
 kombu's Redis transport takes a message from its list with BRPOP, and writes it among the unacknowledged ones when it
 has read the reply. A worker that is killed in between, because it was busy or frozen, takes the message with it. Here
 Redis does both in one step (Take), and in the same step removes what has been acknowledged meanwhile: one round trip
-where kombu has three, and half of what it writes to the append-only file.
+where kombu has three, and half of what it writes to the append-only file. While tasks are short it takes one ahead for
+each process, which so need not wait for a round trip between two tasks, and puts it back if they turn out to be long.
 
 And it gives back what was never acknowledged only after the visibility timeout, an hour. Here a worker that starts
 gives back at once what a worker had that is no more (GiveBack): each writes its name into what it takes, and names its
@@ -30,10 +31,12 @@ import re
 import threading
 import time
 import types
-from typing import Any
+from collections import deque
+from typing import Any, NamedTuple
 
 import billiard.pool
 from celery import bootsteps, signals
+from celery.concurrency.prefork import TaskPool
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.state import maybe_shutdown
@@ -44,10 +47,16 @@ from kombu.utils.json import loads
 logger = get_logger(__name__)
 
 PREFIX = "celeryhost"
+MARK = f', "{PREFIX}": '  # before the name of whoever has taken a message, at its end
 PAUSE = 30  # seconds in which one worker gives back: workers that start together, or that a task kills over and over
 HANDOVER = 10  # seconds that a process gets at most to say that it has begun a task, before the worker stops
 LOOK = 5  # seconds after which a worker looks for messages though nothing has told it of any
 MOST = 16  # messages that are taken in one step, as far as there is a process for each
+SHORT = 0.05  # seconds in which a task ends that is short, from the moment in which the pool is given it
+TRUST = 100  # tasks in a row that were short, after which the next one is, too
+HOLD = 0.1  # seconds for which a message waits here at most before it is put back
+TURN = 0.001  # seconds for which Redis waits at most while a process is served first
+LEAVE = 16  # messages that stay in a list from which some are taken ahead, for whoever else may be idle
 AGAIN = 1  # seconds after which Redis is asked once more for what it has refused
 SAY = 60  # seconds in which the log tells of that once
 
@@ -59,17 +68,26 @@ REFUSALS = re.compile(
 )
 
 # KEYS: index and hash of what is unacknowledged, then the lists, in the order of BRPOP; ARGV: the time, who takes it,
-# how many at most, then the tags that are acknowledged. Returns of each message its list, itself, and whether it was
-# written as kombu's QoS.append writes it; what is no message of kombu's is left for it to complain about.
+# how many at most, how many more ahead, how many of a list to leave then, and the tags that are acknowledged. Returns
+# of each message its list, itself, and whether it was written as kombu's QoS.append writes it; what is no message of
+# kombu's is left for it to complain about.
 TAKE = """
-if #ARGV > 3 then
-    redis.call('ZREM', KEYS[1], unpack(ARGV, 4))
-    redis.call('HDEL', KEYS[2], unpack(ARGV, 4))
+if #ARGV > 5 then
+    redis.call('ZREM', KEYS[1], unpack(ARGV, 6))
+    redis.call('HDEL', KEYS[2], unpack(ARGV, 6))
 end
-local most, taken = tonumber(ARGV[3]), {}
+local most, ahead, leave, taken = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), {}
 local owner = ', "celeryhost": ' .. cjson.encode(ARGV[2]) .. '}'
 for at = 3, #KEYS do
-    while #taken < most do
+    while #taken < most + ahead do
+        if #taken >= most then
+            local left = redis.pcall('LLEN', KEYS[at])
+            if left == 0 then
+                break
+            elseif type(left) ~= 'number' or left <= leave then
+                return taken
+            end
+        end
         local message = redis.pcall('RPOP', KEYS[at])
         if not message then
             break
@@ -92,10 +110,34 @@ return taken
 """
 BY_NAME = ("EVALSHA", hashlib.sha1(TAKE.encode()).hexdigest())
 WHOLE = ("EVAL", TAKE)
+# KEYS: index and hash, then the list of each message; ARGV: who took them, then the tag and the text of each. First is
+# what Redis may refuse. One that somebody else has by now is left to him: an answer to this may have been lost.
+PUT_BACK = """
+local owner = ', "celeryhost": ' .. cjson.encode(ARGV[1]) .. '}'
+for at = 3, #KEYS do
+    local tag = ARGV[2 * at - 4]
+    local value = redis.call('HGET', KEYS[2], tag)
+    if value and value:find(owner, 1, true) then
+        redis.call('RPUSH', KEYS[at], ARGV[2 * at - 3])
+        redis.call('ZREM', KEYS[1], tag)
+        redis.call('HDEL', KEYS[2], tag)
+    end
+end
+"""
 
 
 class Unsupported(Exception):
     """What is here gives no hold for it; said in the log, and Celery's own way goes on."""
+
+
+class Held(NamedTuple):
+    """A message that Redis has handed over and Celery does not know of yet."""
+
+    key: str  # its list
+    text: str
+    message: Any
+    queue: str
+    since: float
 
 
 class HoldOn(bootsteps.StartStopStep):
@@ -172,7 +214,7 @@ class Take(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         if consumer.connection.transport.driver_type == "redis":
             try:
-                self.taker = _Taker(consumer.task_consumer.channel, consumer.hub, self.acknowledged, consumer.pool)
+                self.taker = _Taker(consumer, self.acknowledged)
                 self.taker.give_back_unheard()
             except consumer.connection_errors:
                 raise
@@ -190,9 +232,13 @@ class _Taker:
 
     A script cannot wait, and what waits for several lists also takes from them. So while all are empty, each has a
     bell: a connection in a BLMOVE that leaves what it finds where it is.
+
+    What is taken ahead is held here: Redis has it among what this worker is at, as what runs, and Celery gets it when
+    a process is free for it. No task waits here for longer than HOLD, however long those before it take.
     """
 
-    def __init__(self, channel: Any, hub: Any, acknowledged: dict[str, bool], pool: Any) -> None:
+    def __init__(self, consumer: Any, acknowledged: dict[str, bool]) -> None:
+        channel, hub = consumer.task_consumer.channel, consumer.hub
         if not hub:
             raise Unsupported("eventlet and gevent have no event loop of kombu's")
         if not channel.ack_emulation:
@@ -200,7 +246,8 @@ class _Taker:
         from redis.exceptions import NoScriptError
 
         self.unknown = NoScriptError
-        self.channel, self.hub, self.qos, self.pool = channel, hub, channel.qos, pool
+        self.channel, self.hub, self.qos, self.pool = channel, hub, channel.qos, consumer.pool
+        self.owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
         self.unacked = [self.prefixed(key) for key in (channel.unacked_index_key, channel.unacked_key)]
         self.thread = threading.get_ident()
         self.try_out()
@@ -208,13 +255,26 @@ class _Taker:
         self.acknowledged = acknowledged  # all
         self.sent: list[str] = []  # those on their way
         self.asked: list[str] = []  # lists of the last question
-        self.most = 0  # how many messages it was for
+        self.most = 0  # how many messages it was for, without those ahead
         self.waiting = False  # whether the next answer is to TAKE: one of kombu's own may still be under way (mingle's)
         self.written = False  # whether the message that is being delivered is among the unacknowledged ones
         self.refused, self.said = False, -float(SAY)
         self.bells: dict[str, Any] = {}  # list: connection
         self.set: set[str] = set()  # lists whose bells will ring
         self.empty: set[str] = set()  # lists that were empty at the last look, if nothing has been heard since
+        self.held: deque[Held] = deque()
+        self.serving = self.timing = False  # whether `serve_first` and `overdue` are to be called
+        self.first = False  # whether this turn of the loop is for the processes
+        # Where a pool of processes leaves this one free to put back, and where a killed worker's tasks are given back
+        # at once (not before kombu 5.6); not where the user has told how many to take ahead.
+        self.may_hold = (
+            isinstance(consumer.pool, TaskPool)
+            and bool(self.owner)
+            and consumer.prefetch_multiplier == 1
+            and not getattr(consumer.app.conf, "worker_disable_prefetch", False)
+        )
+        self.short = 0  # how many tasks in a row were
+        self.has_room, self.qos.can_consume = self.qos.can_consume, self.may_ask
         self.append, self.qos.append = self.qos.append, self.append_unwritten
         self.qos.ack = self.ack
         channel._brpop_start, self.brpop_read = self.start, channel._brpop_read
@@ -226,7 +286,7 @@ class _Taker:
         """Raises Unsupported where Redis is older than 6.2 or does not let this user do it."""
         connection, key = self.connection(), self.prefixed(PREFIX)
         try:
-            for command in ((*WHOLE, 2, *self.unacked, 0, "", 0), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
+            for command in ((*WHOLE, 2, *self.unacked, 0, "", 0, 0, 0), ("BLMOVE", key, key, "RIGHT", "RIGHT", 0.01)):
                 connection.send_command(*command)
                 try:
                     connection.read_response()
@@ -240,8 +300,18 @@ class _Taker:
         self.timer.cancel()
         self.hub.on_tick.discard(self.flush_when_full)
         del self.qos.append
+        self.qos.can_consume = self.has_room
         self.qos.ack = self.ack_alone
         self.flush()
+        # What cannot be put back is given back later: when there is a connection again, or a worker.
+        errors = (*self.channel.connection_errors, self.channel.ResponseError, AttributeError, queue.Empty)
+        with contextlib.suppress(*errors):
+            connection = self.channel._in_poll
+            if self.waiting and connection._sock and connection.can_read(timeout=AGAIN):
+                self.hold(self.answer())
+        with contextlib.suppress(*errors):
+            self.put_back()
+        self.held.clear()
         for bell in self.bells.values():
             if bell._sock:  # None where Redis went away, and Celery has reset the hub
                 self.hub.remove(bell._sock)
@@ -264,9 +334,16 @@ class _Taker:
     def ack(self, tag: str) -> None:
         """In place of QoS.ack: TAKE is to remove it, at the end of this turn of the loop. A thread has no turns."""
         self.acknowledged[tag] = True
+        took = time.monotonic() - getattr(self.qos._delivered.get(tag), "celeryhost_since", 0.0)
+        self.short = self.short + 1 if took < SHORT else 0
         virtual.QoS.ack(self.qos, tag)
         if threading.get_ident() != self.thread:
             self.flush()
+        elif self.held and not self.serving:
+            self.serving = True
+            self.hub.call_later(
+                0, self.serve_first
+            )  # the next turn begins with it, before the pool looks what to write
 
     def ack_alone(self, tag: str) -> None:
         """For what still runs when this connection is done with; the next one tells what Redis does not take now."""
@@ -275,6 +352,7 @@ class _Taker:
 
     def append_unwritten(self, message: Any, tag: str) -> None:
         """In place of QoS.append, which writes what TAKE has written."""
+        message.celeryhost_since = time.monotonic()
         if self.written:
             virtual.QoS.append(self.qos, message, tag)
         else:
@@ -299,40 +377,67 @@ class _Taker:
 
     def give_back_unheard(self) -> None:
         """What bears this worker's name and is neither at work nor done; in a container also a namesake's before it."""
-        own = getattr(self.channel, "client_name", None)
         known = {request.message.delivery_tag for request in state.active_requests} | self.acknowledged.keys()
         owners = {
             bytes_to_str(tag): _owner(value) for tag, value in _plain(self.channel).hgetall(self.unacked[1]).items()
         }
-        _restore(self.channel, [tag for tag, owner in owners.items() if own and owner == own and tag not in known])
+        _restore(
+            self.channel, [tag for tag, owner in owners.items() if owner and owner == self.owner and tag not in known]
+        )
 
     def start(self, timeout: float | None = None) -> None:
         """Ask for messages if there may be some; kombu calls it at each turn of the loop in which it may take one."""
         lists, channel = self.lists(), self.channel
-        if self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
+        if self.first or self.refused or (not self.acknowledged and self.empty.issuperset(lists)):
+            self.first = False
+            return
+        self.most = self.room()
+        if not (self.most or self.acknowledged):
             return
         self.asked, self.sent = lists, list(self.acknowledged)
-        self.most = self.room()
         channel._in_poll = channel.client.connection
         channel._brpop_sent_at = time.monotonic()
-        owner = getattr(channel, "client_name", None) or ""  # kombu before 5.6 names no connections
         keys = [*self.unacked, *lists]
-        channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), owner, self.most, *self.sent)
+        numbers = [self.most, self.ahead(), LEAVE]
+        channel._in_poll.send_command(*self.script, len(keys), *keys, time.time(), self.owner, *numbers, *self.sent)
         self.waiting = True
+
+    def may_ask(self) -> bool:
+        """In place of QoS.can_consume: kombu asks it before it calls `start`, and before it calls `read`."""
+        return bool(self.has_room() or self.waiting or (self.acknowledged and self.may_hold and self.short >= TRUST))
 
     def room(self) -> int:
         """How many may be taken in one step: no more than can begin at once, for the rest another worker may be idle.
 
         Beyond that one at a time, as kombu does, which asks QoS.can_consume before each.
         """
+        if not self.has_room():
+            return 0
         idle = self.pool.num_processes - len(state.reserved_requests)
         allowed = self.qos.can_consume_max_estimate()
-        return int(max(1, min(MOST, idle, MOST if allowed is None else allowed)))
+        return int(max(0, max(1, min(MOST, idle, MOST if allowed is None else allowed)) - len(self.held)))
+
+    def ahead(self) -> int:
+        """How many more may be taken and held: one a process, while what has ended and what runs is short."""
+        if not self.may_hold or self.short < TRUST:
+            return 0
+        late = time.time() - SHORT
+        if any((request.time_start or late) < late for request in state.active_requests):
+            return 0
+        return int(max(0, min(MOST, self.pool.num_processes) - len(self.held)))
 
     def read(self, **options: Any) -> Any:
         """Deliver the messages that Redis has given; if there are no more, set the bells."""
         if not self.waiting:
             return self.brpop_read(**options)
+        failure = self.hold(self.answer())
+        self.serve()
+        if failure:
+            raise failure
+        return True
+
+    def answer(self) -> Any:
+        """What TAKE returns; queue.Empty where that is nothing."""
         self.waiting = False
         channel, connection = self.channel, self.channel.client.connection
         try:
@@ -360,12 +465,14 @@ class _Taker:
                 self.wait_for(key)
         if not taken:
             raise queue.Empty
-        self.deliver(taken)
-        return True
+        return taken
 
-    def deliver(self, taken: Any) -> None:
-        """All of them, whatever happens to one, for Redis has them no longer in a list."""
-        failure = None
+    def hold(self, taken: Any) -> Exception | None:
+        """All of them, whatever happens to one, for Redis has them no longer in a list; what has happened.
+
+        What is not among the unacknowledged ones cannot be held, for it would be lost with this worker.
+        """
+        failure, now = None, time.monotonic()
         for key, text, written in taken:
             try:
                 message = loads(bytes_to_str(text))
@@ -373,17 +480,70 @@ class _Taker:
             except (ValueError, TypeError, LookupError) as error:
                 logger.error("threw away what is no message, from %.200r: %.200r (%r)", key, text, error)
                 continue
-            name = bytes_to_str(key)[len(self.channel.global_keyprefix) :].rsplit(self.channel.sep, 1)[0]
+            key = bytes_to_str(key)
+            name = key[len(self.channel.global_keyprefix) :].rsplit(self.channel.sep, 1)[0]
             self.channel._queue_cycle.rotate(name)
-            self.written = bool(written)
+            if written:
+                self.held.append(Held(key, bytes_to_str(text), message, name, now))
+            else:
+                try:
+                    self.channel.connection._deliver(message, name)
+                except Exception as error:
+                    failure = failure or error
+        return failure
+
+    def serve_first(self) -> None:
+        """A process has become free, and gets its task before Redis is told or asked anything."""
+        self.serving = False
+        if self.held:
+            self.first = True
+            self.hub.call_later(TURN, bool)  # in case that no process has anything to read or to say
+            self.serve()
+
+    def serve(self) -> None:
+        """Deliver what is held, as far as there is room, whatever happens to one."""
+        failure = None
+        while self.held and self.has_room():
+            if self.held[0].queue not in self.channel.active_queues:  # any more
+                self.put_back()
+                break
+            held = self.held.popleft()
+            self.written = True
             try:
-                self.channel.connection._deliver(message, name)
+                self.channel.connection._deliver(held.message, held.queue)
             except Exception as error:
                 failure = failure or error
             finally:
                 self.written = False
+        if self.held and not self.timing:
+            self.timing = True
+            self.hub.call_later(HOLD, self.overdue)
         if failure:
             raise failure
+
+    def overdue(self) -> None:
+        """Put back what waits because tasks take longer than expected: another worker may be free for it."""
+        self.timing = False
+        if self.held and time.monotonic() - self.held[0].since >= HOLD:
+            self.short = 0
+            self.put_back()
+        if self.held and not self.timing:
+            self.timing = True
+            self.hub.call_later(max(self.held[0].since + HOLD - time.monotonic(), HOLD / 10), self.overdue)
+
+    def put_back(self) -> None:
+        """To the end of their lists at which it is taken, as it was; what Redis refuses is held on."""
+        if not self.held:
+            return
+        arguments = []
+        for held in reversed(self.held):
+            arguments += [held.message["properties"]["delivery_tag"], held.text[: held.text.rindex(MARK)] + "}"]
+        keys = [*self.unacked, *(held.key for held in reversed(self.held))]
+        try:
+            _plain(self.channel).eval(PUT_BACK, len(keys), *keys, self.owner, *arguments)
+            self.held.clear()
+        except self.channel.ResponseError as error:
+            self.refuse(error)
 
     def wait_for(self, key: str) -> None:
         if key not in self.bells:
