@@ -89,11 +89,14 @@ def _click() -> int:
         return _say(f"{error.format_message().rstrip('.')}; {command} --help says more", error.exit_code)
 
 
+LONGEST = 20_000  # characters of a message: what others have said is in some
+
+
 def _say(what: object, code: int) -> int:
     from .masking import hide_passwords
 
     sys.stdout.flush()
-    print(plain_lines(hide_passwords(f"celeryhost: {what}")), file=sys.stderr)
+    print(plain_lines(hide_passwords(f"celeryhost: {what}"[:LONGEST])), file=sys.stderr)
     return code
 
 

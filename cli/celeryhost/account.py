@@ -26,6 +26,8 @@ PASSED = re.compile(
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LONGEST = 400  # characters of an exception's text
+# Of an output in which a cause is looked for: what an app writes may be made to take a pattern hours.
+END, WIDEST = 1 << 16, 2000  # characters at its end, and of a line
 
 _PLACE = re.compile(r' +File "([^"]+)", line (\d+)')
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
@@ -102,6 +104,7 @@ def finish(
     said = {pipe: bytearray() for pipe in (process.stdout, process.stderr) if pipe}
     by_descriptor = {pipe.fileno(): output for pipe, output in said.items()}
     rest = memoryview(given)
+    until = 0.0  # what it left behind may also write for ever
     try:
         with selectors.DefaultSelector() as selector:
             for pipe in said:
@@ -111,8 +114,10 @@ def finish(
                 selector.register(process.stdin, selectors.EVENT_WRITE)
             while selector.get_map():
                 ready = selector.select(LINGER if deadline is None else min(LINGER, deadline - time.monotonic()))
-                if not ready and process.poll() is not None:
-                    break
+                if process.poll() is not None:
+                    until = until or time.monotonic() + LINGER
+                    if not ready or time.monotonic() >= until:
+                        break
                 if deadline is not None and time.monotonic() >= deadline:
                     raise TimeoutError(f"not done after {seconds:g} s")
                 for key, _ in ready:
@@ -160,14 +165,19 @@ def _written(pipe: IO[bytes], text: memoryview) -> int:
 
 def last_line(output: str) -> str:
     """The last line of `output` that says something: of a traceback that is the exception."""
-    return ([line.strip() for line in output.splitlines() if line.strip()] or ["it said nothing"])[-1]
+    return ([line.strip() for line in legible(output).splitlines() if line.strip()] or ["it said nothing"])[-1]
+
+
+def legible(output: str) -> str:
+    """The end of `output` as far as a person would read it."""
+    return "\n".join(line[:WIDEST] for line in output[-END:].split("\n"))
 
 
 def error(output: str, folder: str) -> str:
     """Why a Python process ended, from its traceback: the exception, which may take several lines, and the last place
     below `folder` that led to it, as `(FILE:LINE)`; what it said last where there is no traceback.
     """
-    lines = output.splitlines()
+    lines = [line[:WIDEST] for line in output.splitlines()]
     last = max((at for at, line in enumerate(lines) if _PLACE.match(line)), default=None)
     if last is None:
         return last_line(output)

@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
             self._connection._shell.tmpdir = remote
             with tempfile.NamedTemporaryFile(suffix=".tar.gz") as local:
                 with tarfile.open(local.name, "w:gz", compresslevel=6) as archive:
-                    for name in found["wanted"]:
+                    for name in arguments["files"].keys() & found["wanted"]:  # no other file, whatever a host asks for
                         archive.add(os.path.join(src, name), name, recursive=False)
                 arguments["archive"] = self._transfer_file(
                     local.name, self._connection._shell.join_path(remote, "code")

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 from celeryhost.controller.locking import OUTCOME
 from celeryhost.errors import FAILED, OK, UNREACHABLE
 from celeryhost.paths import COLLECTION
-from celeryhost.plain import plain
+from celeryhost.plain import plain, plain_lines
 
 DOCUMENTATION = """
 name: lines
@@ -42,7 +42,7 @@ _COLORS = {
 }
 _WIDTH = 60  # of a task's name, so that results stand in a column
 _SILENT = ("ansible.builtin.validate_argument_spec", "validate_argument_spec")  # Ansible adds one to each role
-_COLOURED = re.compile(r"(\x1b\[[\d;]*m)")
+_COLOURED = re.compile(r"(\x1b\[(?:0|[01];3[0-7])m)")  # as Ansible colours a diff
 _DOT = 5  # seconds between two dots of a line that waits
 _TAIL = 30  # lines of a failing command's output
 # What ansible-core 2.19 and later put before the words of a filter that refuses.
@@ -150,7 +150,7 @@ class CallbackModule(Default):
     def v2_on_file_diff(self, result):
         for part in result._result.get("results") or [result._result]:
             if isinstance(part, dict) and part.get("diff") and part.get("changed"):
-                self._note(result, self._get_diff(part["diff"]).rstrip("\n"), None)
+                self._note(result, self._get_diff(part["diff"]).rstrip("\n"), None, is_diff=True)
 
     def v2_playbook_on_stats(self, stats):
         self._close()
@@ -210,10 +210,10 @@ class CallbackModule(Default):
             return found
         return found | {"results": [{key: part[key] for key in part if key != "item"} for part in parts]}
 
-    def _note(self, result, text: str, color) -> None:
+    def _note(self, result, text: str, color, is_diff: bool = False) -> None:
         if text:
             host = "" if result._task.run_once else result._host.get_name()  # once: it is about all of them
-            self._notes.append((host, text, color))
+            self._notes.append((host, text, color, is_diff))
 
     def _close(self) -> None:
         """Complete the open line with what came of the task, then print what there is to say about it."""
@@ -225,20 +225,26 @@ class CallbackModule(Default):
                 self._display.display("\r\033[K", newline=False)
             else:
                 self._complete(outcomes)
-        for host, text, color in self._notes:
+        for host, text, color, is_diff in self._notes:
             if self._hosts > 1 and host:
                 text = f"{host}: {text}"
-            lines = (self._tame(line) for line in text.split("\n"))
+            lines = (self._tame(line, is_diff) for line in text.split("\n"))
             self._display.display("\n".join(f"          {line}" for line in lines), color=color)
         for result in self._warnings:
             self._handle_warnings(result)
         self._task, self._results, self._notes, self._warnings = None, {}, [], []
 
     @staticmethod
-    def _tame(line: str) -> str:
+    def _tame(line: str, is_diff: bool = False) -> str:
         """What a host has said, as the terminal may get it: of a diff Ansible's own colours stay."""
-        parts = _COLOURED.split(line.rstrip("\r"))
+        parts = _COLOURED.split(line.rstrip("\r")) if is_diff else [line.rstrip("\r")]
         return "".join(part if _COLOURED.fullmatch(part) else plain(part.expandtabs(4)) for part in parts)
+
+    def _handle_warnings(self, res):
+        """Ansible would print them as they come."""
+        for kind in ("warnings", "deprecations"):
+            for each in res.pop(kind, None) or ():
+                self._display.warning(plain_lines(each.get("msg") if isinstance(each, dict) else each))
 
     def _complete(self, outcomes) -> None:
         """`changed`; on several hosts that differ `ok 3, changed: board, server`, the largest share by number."""

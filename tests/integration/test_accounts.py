@@ -67,6 +67,8 @@ def test_a_command_has_a_session_an_end_and_a_limit_of_its_own():
     assert (code, "0.5 s" in said) == (124, True)
     code, said = account.run(APP, "sh", "-c", "sleep 1000 & echo done", cwd="/")
     assert (code, said) == (0, "done\n"), "what it left behind holds its output open"
+    code, said = account.run(APP, "sh", "-c", "(yes & echo $! >&2) && exec echo done", cwd="/")
+    assert (code, len(said) > 1000) == (0, True), "what it left behind writes without an end"
     assert time.monotonic() - began < 60
     code, said, _ = account.converse(["sh", "-c", "yes | head -c 30000000; echo end"], account.named(APP), limit=1000)
     assert (code, len(said), said[-5:]) == (0, 1000, b"\nend\n")
@@ -114,7 +116,17 @@ def test_a_project_of_fifos_and_links_lets_nobody_wait(theirs):
     assert [finding.level for finding in project.removed(None, shown)] == ["ok"]
     as_app(theirs, "rm site/__init__.py; mkfifo site/__init__.py")
     assert list(project.publisher(None, shown)) == []
-    assert project_folder.state(str(theirs / "site" / "late.py")) is None
+    assert project_folder.state(str(theirs / "site" / "late.py"), project_folder.Room()) is None
+
+
+def test_a_file_without_an_end_in_an_apps_folder_differs_at_once(theirs, tmp_path):
+    as_app(theirs, "echo x >small; truncate -s 8T large; truncate -s 8T larger")
+    given = {"src": "/", "dest": str(theirs), "owner": APP, "record": str(tmp_path / "record"), "archive": None}
+    files = dict.fromkeys(("small", "large", "larger"), "0" * 64)
+    found = project_folder.bring(given | {"files": files, "moment": None}, True)
+    assert found["wanted"] == [*files]
+    kept = project_folder.state(str(theirs / "small"), project_folder.Room())
+    assert not project_folder.bring(given | {"files": {"small": kept}, "moment": None}, True)["wanted"]
 
 
 @pytest.mark.parametrize("source", ["-" * 900_000 + "1", "a" + ".a" * 300_000, "(" * 5000])

@@ -52,6 +52,24 @@ def test_a_fifo_is_no_log(theirs):
         bring(files={str(theirs / "x.log"): OWNED})
 
 
+def test_a_log_that_is_roots_file_by_another_name_stays_roots(theirs, tmp_path):
+    """As an app may make one where fs.protected_hardlinks is 0; here root does it in its place."""
+    victim = tmp_path / "shadow"
+    victim.write_text("secret\n")
+    victim.chmod(0o600)
+    os.link(victim, theirs / "x.log")
+    with pytest.raises(Failure, match="another name"):
+        bring(files={str(theirs / "x.log"): OWNED | {"mode": "0640"}})
+    assert (victim.owner(), victim.stat().st_mode & 0o777) == ("root", 0o600)
+
+
+def test_a_folder_that_is_deeper_than_python_goes_can_be_taken_away(theirs):
+    make = "i=0; while [ $i -lt 3000 ]; do mkdir d && cd -P d || exit 1; i=$((i+1)); done"
+    subprocess.run(["sh", "-c", make], cwd=theirs, user="daemon", group="adm", extra_groups=[], check=True)
+    assert bring(absent=[str(theirs)])["changed"]
+    assert not theirs.exists()
+
+
 def test_logs_of_before_are_taken_over_once(theirs, tmp_path):
     root = tmp_path / "captured"
     old, new = theirs / "web.log", root / "web.log"

@@ -132,3 +132,15 @@ def test_where_it_cannot_be_kept(tmp_path):
     (tmp_path / "file").touch()
     evidence.save(str(tmp_path / "file/mysite.loads"), {})
     assert evidence.load(str(tmp_path / "file/mysite.loads")) is None
+
+
+def test_folders_of_very_many_names_are_no_evidence(read, monkeypatch):
+    """A process may name one folder of a million files in twenty thousand ways."""
+    monkeypatch.setattr(evidence, "NAMES", 30)
+    for number in range(10):
+        (read.parent / str(number)).touch()
+    ways = [f"{read.parent}{'/.' * number}" for number in range(4)]
+    whole = kept(read, folders=ways[:1])
+    assert evidence.holds(whole, KEY)
+    assert kept(read, folders=ways) is None
+    assert not evidence.holds(whole | {"folders": dict.fromkeys(ways, whole["folders"][ways[0]])}, KEY)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from celeryhost.errors import UNKNOWN, USAGE, Failure
-from celeryhost.project import init
+from celeryhost.project import init, init_variables
 
 MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "{}")\n'
 CELERY = "from celery import Celery\n" + MANAGE + '{} = Celery("x")\n'
@@ -490,3 +490,15 @@ def test_what_is_missing_is_named(project, tmp_path):
     assert done.returncode == USAGE
     assert "--host" in done.stderr
     assert not (tmp_path / "inventory").exists()
+
+
+def test_a_clone_may_hold_links_to_devices_and_code_that_no_person_writes(project):
+    """git brings links as they are."""
+    folder = project(STARTPROJECT | {"mysite/deep.py": "x = 1" + "+1" * 5000, "mysite/wide.py": "-" * 200_000 + "1"})
+    (folder / "mysite/zero.py").symlink_to("/dev/zero")
+    os.mkfifo(folder / "mysite/fifo.py")
+    with open(folder / "mysite/large.py", "w") as large:
+        large.truncate(1 << 43)
+    found = init.look(str(folder))
+    assert found.directory == str(folder)
+    init_variables.required([*found.trees.values()])

@@ -25,6 +25,8 @@ class Check(NamedTuple):
     good: str | None
 
 
+LONGEST = 2000  # characters of a text: what the project has said is in some
+
 CHECKS = (
     Check("supervisord", HOST, supervision.supervisord, "answers"),
     Check("programs", HOST, supervision.programs, "none is here"),
@@ -97,8 +99,8 @@ def _looked(check: Check, name: str, args: tuple[Any, ...]) -> Iterator[Finding]
     try:
         for finding in check.look(*args):
             found += 1
-            told = (hide_passwords(text or "") or None for text in (finding.symptom, finding.cause, finding.fix))
-            symptom, cause, fix = told
+            texts = (finding.symptom, finding.cause, finding.fix)
+            symptom, cause, fix = (hide_passwords((text or "")[:LONGEST]) or None for text in texts)
             yield finding._replace(check=check.name, symptom=symptom, cause=cause, fix=fix)
     except Skip as reason:
         yield Finding(SKIP, name, str(reason), check=check.name)

@@ -16,6 +16,7 @@ from ..project.preflight import project_problems
 from ..project.rendering import render
 from ..scripts.requirements import Unfit, declared
 from ..states.celeryhost_package import digest
+from ..states.project_folder import SOURCE_LIMIT
 
 # What the preflight on the host reads; the rest of a description, above all its environment, stays here.
 LOOKED_AT = (
@@ -23,7 +24,6 @@ LOOKED_AT = (
     *("app", "extensions"),
 )
 LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions")
-SOURCE_LIMIT = 4 << 30  # bytes; a sparse file may claim any
 FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
 CACHES = ("_cache",)
 FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")

@@ -33,22 +33,27 @@ def ask(action: ActionBase, **asked: Any) -> dict[str, Any]:
     command = f"{action._compute_environment_string()} {COMMAND}".strip()
     done = action._low_level_execute_command(command, in_data=json.dumps(asked | {"package": PACKAGE}).encode())
     try:
-        return json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
-    except (ValueError, IndexError):
+        said = json.loads(done["stdout"].splitlines()[-1]) if done["rc"] == 0 else {}
+    except (ValueError, IndexError, RecursionError):
         return {}
+    return said if isinstance(said, dict) else {}
 
 
 def bring(
     action: ActionBase, state: str, arguments: dict[str, Any], task_vars: dict[str, Any], only_asked: bool = False
 ) -> dict[str, Any]:
     """What Ansible's module `state` returns; nothing where that would have to be brought there, if `only_asked`."""
+    from ansible.constants import INTERNAL_RESULT_KEYS
     from ansible.module_utils.common.parameters import remove_values
 
+    obeyed = {*INTERNAL_RESULT_KEYS, "ansible_facts"}
     seconds = action._task.async_val
     found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
     if found:
         said: dict[str, Any] = remove_values(found, _secrets(look.STATES[state], arguments))
-        return said
+        # As Ansible does with what a module says: an answer that names another host, which would be this machine with a
+        # command of its choice, is not obeyed, nor are groups and facts.
+        return {key: said[key] for key in said if key not in obeyed and not key.startswith("_ansible_")}
     if only_asked:
         return {}
     name = f"{paths.COLLECTION}.{state}"

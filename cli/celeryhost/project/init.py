@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..apps import DJANGO, REDIS, describe
 from ..errors import UNKNOWN, USAGE, Failure
+from ..others import read
 from ..scripts import requirements as declarations
 from . import init_files, init_variables
 
@@ -299,9 +300,9 @@ def _folders(top: str) -> Iterator[tuple[str, list[str]]]:
 
 def _parsed(file: str) -> ast.Module:
     try:
-        with open(file, "rb") as source:
-            return ast.parse(source.read())
-    except (OSError, SyntaxError, ValueError):  # a template of code, Python 2: nothing that runs here
+        return ast.parse(read(file))
+    # A template of code, Python 2, a link to a device, what is nested without an end: nothing that runs here.
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.Module(body=[], type_ignores=[])
 
 

@@ -16,7 +16,7 @@ _DEVELOPED = re.compile(
 _REQUIREMENTS = re.compile(
     r"((requirements?|reqs?)([-_.]\w+)*|(requirements?|reqs?|dependencies)/([\w-]+/)?[\w.-]+)\.(txt|in)"
 )
-_ABOUT = re.compile(rb"^\s*(django|celery|-r|-c|-e|\.)", re.MULTILINE | re.IGNORECASE)
+_ABOUT = re.compile(rb"^[ \t]*(django|celery|-r|-c|-e|\.)", re.MULTILINE | re.IGNORECASE)
 
 _SAMPLE = re.compile(
     r"\.?envs?([-_.]?(example|sample|template|dist|default)s?)|(example|sample|template)s?[-_.]env", re.IGNORECASE
@@ -28,7 +28,7 @@ _STARTERS = re.compile(
 _CODE = (".py", ".pyc", ".md", ".rst", ".html", ".js", ".css", ".lock", ".sqlite3")
 _LARGEST = 200_000  # bytes of a file that is looked into
 # A statement over several lines: a backslash, the items of a YAML list, options that begin the next line.
-_GOES_ON = re.compile(r"\\\n|\n\s*-\s+(?=\S)|\n[ \t]+(?=--?\w)")
+_GOES_ON = re.compile(r"\\\n|\n[ \t]*-[ \t]+(?=\S)|\n[ \t]+(?=--?\w)")
 
 
 def requirements(directory: str, top: str, folders: Iterable[tuple[str, list[str]]]) -> list[str]:

@@ -7,6 +7,7 @@ of the project itself that look up what they are given.
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterable
 
 # What django-environ and environs read without being given a name, by method.
@@ -29,7 +30,8 @@ def required(trees: list[ast.Module], used_by_django: Iterable[str] = ("SECRET_K
     sometimes: dict[str, None] = {}
     for tree in trees:
         finder = _Finder(readers, environs, used_by_django)
-        finder.visit(tree)
+        with contextlib.suppress(RecursionError):  # nested as no person writes
+            finder.visit(tree)
         always |= dict.fromkeys(finder.found)
         sometimes |= dict.fromkeys(finder.sometimes)
         with_default |= finder.guarded

@@ -26,8 +26,11 @@ BESIDE = (PYPROJECT, "Pipfile", "setup.py", "setup.cfg", "uv.toml")
 LARGEST = 8 * 1024 * 1024  # bytes of one file
 MOST = 64  # files
 LONGEST = 200  # characters of requires-python
-_INCLUDED = re.compile(r"^\s*(?:-[rc]|--requirement|--constraint)[ =]*([^\s#]+)", re.MULTILINE)
-_LOCAL = re.compile(r"^\s*(?:(?:-e|--editable)[ =]*)?((?:file:(?://)?)?\.{0,2}/?[^\s#;\[]*)", re.MULTILINE)
+# No \s before what a line begins with: it takes in line breaks, and a file of nothing else would take it for ever.
+_INCLUDED = re.compile(r"^[ \t]*(?:-[rc]|--requirement|--constraint)[ =]*([^\s#]+)", re.MULTILINE)
+_LOCAL = re.compile(r"^[ \t]*(?:(?:-e|--editable)[ =]*)?((?:file:(?://)?)?\.{0,2}/?[^\s#;\[]*)", re.MULTILINE)
+
+_LIST = re.compile(r"^[ \t]*\"?([\w.-]+)\"?[ \t]*=[ \t]*\[", re.MULTILINE)
 
 
 class Unfit(Exception):
@@ -85,8 +88,8 @@ def fits(version: tuple[int, int], wanted: str) -> bool:
 def groups(text: str) -> list[str]:
     """Names of the groups of dependencies in the text of a pyproject.toml."""
     tables = _tables(text)
-    found = re.findall(r"^\s*\"?([\w.-]+)\"?\s*=\s*\[", tables.get("dependency-groups", ""), re.MULTILINE)
-    found += re.findall(r"^\s*\"?([\w.-]+)\"?\s*=\s*\[", tables.get("tool.pdm.dev-dependencies", ""), re.MULTILINE)
+    found = _LIST.findall(tables.get("dependency-groups", ""))
+    found += _LIST.findall(tables.get("tool.pdm.dev-dependencies", ""))
     found += [match[1] for name in tables if (match := re.match(r"tool\.poetry\.group\.([\w-]+)", name))]
     found += ["dev"] if "tool.poetry.dev-dependencies" in tables or "tool.uv" in tables else []
     return list(dict.fromkeys(found))
@@ -94,8 +97,9 @@ def groups(text: str) -> list[str]:
 
 def default_groups(text: str) -> list[str]:
     """Groups that uv installs unless told otherwise, as pyproject.toml names them."""
-    listed = re.search(r"^default-groups\s*=\s*\[(.*?)\]", _tables(text).get("tool.uv", ""), re.MULTILINE | re.DOTALL)
-    return re.findall(r"[\"']([\w.-]+)[\"']", listed[1]) if listed else []
+    uv = _tables(text).get("tool.uv", "")
+    listed = re.split(r"^default-groups[ \t]*=[ \t]*\[", uv, maxsplit=1, flags=re.MULTILINE)
+    return re.findall(r"[\"']([\w.-]+)[\"']", listed[1].partition("]")[0]) if listed[1:] else []
 
 
 def deployed_groups(text: str) -> list[str]:
@@ -127,18 +131,17 @@ def _found(directory: str, top: str) -> list[str]:
 def _declares(text: str) -> bool:
     """Whether a pyproject.toml says what is needed; many hold only the settings of a linter."""
     tables = _tables(text)
-    keys = re.search(r"^(dependencies|dynamic)\s*=", tables.get("project", ""), re.MULTILINE)
+    keys = re.search(r"^(dependencies|dynamic)[ \t]*=", tables.get("project", ""), re.MULTILINE)
     return bool(keys) or "tool.poetry.dependencies" in tables or bool(deployed_groups(text))
 
 
 def _tables(text: str) -> dict[str, str]:
     """The tables of TOML as text by name: tomllib is not in the Python 3.10 of some hosts."""
     parts = re.split(r"^\[{1,2}([^\[\]\n]+)\]{1,2}[ \t]*(?:#.*)?$", text, flags=re.MULTILINE)
-    tables: dict[str, str] = {}
+    tables: dict[str, list[str]] = {}
     for name, body in zip(parts[1::2], parts[2::2], strict=False):
-        name = name.strip().replace('"', "").replace("'", "")
-        tables[name] = tables.get(name, "") + body
-    return tables
+        tables.setdefault(name.strip().replace('"', "").replace("'", ""), []).append(body)
+    return {name: "".join(bodies) for name, bodies in tables.items()}
 
 
 def _add(path: str, texts: dict[str, Any], needed: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ..account import error as cause
-from ..account import inherited, last_line, named, run
+from ..account import inherited, last_line, legible, named, run
 from ..apps import WORKER_SETTINGS
 from ..celery import redis_places
 from ..errors import Failure
@@ -208,6 +208,7 @@ def _ended(code: int, output: str) -> str:
 
 
 def _fix(app: dict[str, Any], output: str) -> str:
+    output = legible(output)
     why = cause(output, app["directory"])
     if driver := next((fix for words, fix in MISSING.items() if words in why), None):
         return driver

@@ -12,6 +12,7 @@ of which nothing else was read.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from .. import cache
 
 MOST = 20_000  # paths
+NAMES = 1_000_000  # in all folders: what a process says may be one folder of very many by very many names
 SLACK = 2 * 10**9  # ns: what changes as shortly before it was read may change again and keep its time (FAT has 2 s)
 
 WATCH = """
@@ -110,10 +112,11 @@ def record(asked: str, told: dict[str, Any], began: int, answer: Any) -> dict[st
         folders = {*told["folders"]} | {os.path.dirname(path) for path in files}
         if told["alien"] or len(files) + len(folders) > MOST:
             return None
+        left = _Left()
         new = {
             "key": asked,
             "files": {path: _stamp(path) for path in files},
-            "folders": {path: _names(path) for path in folders},
+            "folders": {path: _names(path, left) for path in folders},
             "answer": answer,
         }
         # Each connection to a database touches its folder.
@@ -125,12 +128,13 @@ def record(asked: str, told: dict[str, Any], began: int, answer: Any) -> dict[st
 
 def holds(kept: dict[str, Any] | None, asked: str) -> bool:
     """Whether `kept` answers the question of key `asked`, and all that its answer was drawn from is as it was."""
+    left = _Left()
     try:
         return (
             kept is not None
             and kept["key"] == asked
             and all(_stamp(path) == was for path, was in kept["files"].items())
-            and all(_names(path) == was for path, was in kept["folders"].items())
+            and all(_names(path, left) == was for path, was in kept["folders"].items())
         )
     except (OSError, LookupError, TypeError, ValueError, AttributeError):
         return False
@@ -161,16 +165,27 @@ def _stamp(path: str) -> list[int] | None:
     return [found.st_ino, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_ctime_ns]
 
 
-def _names(path: str) -> list[Any] | None:
+class _Left:
+    """How many names may still be read."""
+
+    def __init__(self) -> None:
+        self.names = NAMES
+
+
+def _names(path: str, left: _Left) -> list[Any] | None:
     """What changes with the names in a folder and who may see them; None where there is none.
 
-    Python's and SQLite's own come and go.
+    Python's and SQLite's own come and go. Raises ValueError for more than are `left`.
     """
     try:
-        names = sorted(os.listdir(path))
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in itertools.islice(entries, left.names + 1))
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    left.names -= len(names)
+    if left.names < 0:
+        raise ValueError(f"{path} has more names than are looked at")
     passing = ("__pycache__", ".pyc", "-wal", "-shm", "-journal")
     text = "\0".join(name for name in names if not name.endswith(passing))
     return [found.st_mode, found.st_uid, found.st_gid, hashlib.sha256(os.fsencode(text)).hexdigest()]

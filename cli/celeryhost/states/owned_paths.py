@@ -7,14 +7,16 @@ opened from the one above it, no link is followed but root's own, and all is don
 from __future__ import annotations
 
 import contextlib
+import errno
 import grp
 import os
 import pwd
-import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..account import last_line
 from ..errors import Failure
 
 ARGUMENTS = {
@@ -77,8 +79,11 @@ def put(path: str, wanted: dict[str, Any], folder: bool) -> None:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=above))
         place = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
         try:
-            if not stat.S_ISREG(os.fstat(place).st_mode):
+            found = os.fstat(place)
+            if not stat.S_ISREG(found.st_mode):
                 raise ValueError(f"{path} is there and is something else")
+            if found.st_nlink > 1:  # it may be root's own by another name, where fs.protected_hardlinks is 0
+                raise ValueError(f"{path} has another name, too; remove it, and a new one is made")
             _give(place, wanted)
         finally:
             os.close(place)
@@ -132,7 +137,11 @@ def remove(path: str) -> None:
     with opened(os.path.dirname(path)) as above:
         place = f"/proc/self/fd/{above}/{os.path.basename(path)}"
         if stat.S_ISDIR(os.lstat(place).st_mode):
-            shutil.rmtree(place)  # it follows no link either
+            # It follows no link either, and goes as deep as an app may have gone, which Python's own does not.
+            command = ["rm", "-rf", "--", place]
+            done = subprocess.run(command, pass_fds=(above,), capture_output=True, check=False)
+            if done.returncode:
+                raise OSError(errno.EBUSY, last_line(done.stderr.decode(errors="replace")))
         else:
             os.unlink(place)
 

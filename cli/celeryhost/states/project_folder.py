@@ -19,6 +19,7 @@ from .. import others
 from ..errors import Failure
 from .changing import changing, is_halfway
 
+SOURCE_LIMIT = 4 << 30  # bytes of all files that a folder brings; a sparse file may claim any
 ARGUMENTS = {
     "src": {"type": "path", "required": True},
     "dest": {"type": "path", "required": True},
@@ -30,14 +31,26 @@ ARGUMENTS = {
 }
 
 
-def state(path: str) -> str | None:
-    """How `path` is written in the list of files; None when it is no file or link."""
+class Room:
+    """The bytes that may still be read: an app can make any file of its folder as large as it likes."""
+
+    def __init__(self, left: int = SOURCE_LIMIT) -> None:
+        self.left = left
+
+
+def state(path: str, room: Room) -> str | None:
+    """How `path` is written in the list of files; None when it is no file or link, or larger than all that are."""
     if os.path.islink(path):
         return f"->{os.readlink(path)}"
     try:
         with open(others.opened(path), "rb") as file:
             digest = hashlib.sha256()
+            if os.fstat(file.fileno()).st_size > room.left:
+                return None
             while block := file.read(1 << 20):
+                room.left -= len(block)
+                if room.left < 0:
+                    return None
                 digest.update(block)
             return f"{'x' if os.fstat(file.fileno()).st_mode & 0o100 else ''}{digest.hexdigest()}"
     except OSError:
@@ -109,7 +122,8 @@ def bring_archive(params: dict[str, Any], archive: str, stale: list[str]) -> Non
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     dest, record, files, archive = params["dest"], params["record"], params["files"], params["archive"]
-    wanted = [name for name, wanted in files.items() if state(os.path.join(dest, name)) != wanted]
+    room = Room()
+    wanted = [name for name, wanted in files.items() if state(os.path.join(dest, name), room) != wanted]
     stale = [
         name
         for name in brought(record)

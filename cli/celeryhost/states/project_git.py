@@ -20,7 +20,8 @@ ARGUMENTS = {
 }
 
 SECONDS = 120  # that a question may take: a server may take it and never answer
-LONG = ("fetch", "checkout", "submodule")  # may take as long as the repository is large
+LONG = ("fetch", "checkout", "submodule")  # take longer the larger the repository is
+LONG_SECONDS = 3600  # and yet have an end: hooks and filters of an app may have none
 
 # Never ask: a question would hang where nobody sees it.
 ENVIRONMENT = {
@@ -42,7 +43,7 @@ class Checkout:
 
     def git(self, *words: str, fail: bool = True) -> str | None:
         """Output of git, or None when it failed and may."""
-        seconds = None if words[0] in LONG else SECONDS
+        seconds = LONG_SECONDS if words[0] in LONG else SECONDS
         code, output = run(
             *(self.owner, "git", *self.words, *words),
             cwd=self.dest,

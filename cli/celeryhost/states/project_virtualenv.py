@@ -14,7 +14,7 @@ import pwd
 import re
 from typing import Any
 
-from ..account import converse, named, run
+from ..account import converse, legible, named, run
 from ..account import error as cause
 from ..celery import resp
 from ..errors import Failure
@@ -271,6 +271,7 @@ def explained(output: str, redis: str | None, asked: str = "", python: str = "")
 
     `asked` is what the requirements say, `python` the version that they are for.
     """
+    output = legible(output)
     if unsolved(output) and too_old(redis) and re.search(r"celery|kombu", output):
         return (
             f"requirements ask for a Celery that does not run on Redis {redis} (5.7 needs 6.2); "
@@ -293,7 +294,7 @@ def explained(output: str, redis: str | None, asked: str = "", python: str = "")
     if not found:
         return ""
     name, version = next(filter(None, found.group(1, 3, 4))), found["version"]
-    pinned = re.search(rf"^[\s\"']*{re.escape(name)}(?:\[[^\]]*\])?\s*===?", asked, re.MULTILINE | re.IGNORECASE)
+    pinned = re.search(rf"^[ \t\"']*{re.escape(name)}(?:\[[^\]]*\])?\s*===?", asked, re.MULTILINE | re.IGNORECASE)
     return unbuilt(name, version if pinned else None, python, output)
 
 
@@ -331,8 +332,11 @@ def unmade(name: str, pin: str | None, python: str) -> str:
 
 def last(output: str) -> str:
     """The cause that an installer names: the first `error:` of uv with its first cause, pip's last ERROR."""
-    if found := re.search(r"No solution found.*?\n((?:.*\n)*?.*unsatisfiable\.)", output):
-        conclusions = re.split(r"^\s*(?:And because|cause: Because) ", found[1], flags=re.MULTILINE)
+    output = legible(output)
+    _, found, told = output.partition("No solution found")
+    if found and "unsatisfiable." in told:
+        told = told.partition("\n")[2].partition("unsatisfiable.")[0] + "unsatisfiable."
+        conclusions = re.split(r"^[ \t]*(?:And because|cause: Because) ", told, flags=re.MULTILINE)
         return "no versions go with each other: because " + " ".join(conclusions[-1].split())
     lines = [
         line.strip() for line in output.splitlines() if line.strip() and not line.startswith(("[notice]", "WARNING"))
