@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from .celery import redis_places
 from .celery.remote_control import TRANSPORT, told
 from .errors import USAGE, Failure
-from .paths import LIB, LOGS, PYTHON, named, noted, redis_paths
+from .paths import AUDIT, AUDIT_MEMBERS, LIB, LOGS, PYTHON, named, noted, redis_paths
 
 WORKER: dict[str, Any] = {
     "name": None,  # None: this is mysite-worker; else mysite-worker-NAME
@@ -433,6 +433,9 @@ def log_places(apps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         owned = {"owner": app["user"], "group": "supervisor"}
         if os.path.dirname(app["captured"]) == LOGS:
             folders[LOGS] = roots
+            # Where members of the group note what they do (audit.py): none may touch another's file.
+            folders[AUDIT_MEMBERS] = roots | {"mode": "3770"}
+            files[AUDIT] = {"owner": "root", "group": "supervisor", "mode": "0640"}
         folders |= {app["captured"]: roots, app["logs"]: owned | {"mode": "2750"}}
         for program in _programs(app):
             if program in app["workers"] or program is app["beat"]:

@@ -30,6 +30,7 @@ SECTIONS = {
         "top": ("top", "Watch programs, queues, tasks, beat and logs."),
         "doctor": ("doctor", "What is wrong, each with its cause and fix."),
         "schedule": ("schedule", "What beat sends, and when."),
+        "audit": ("audit", "Who did what on a host, and what came of it."),
         "open": ("open", "The page of Supervisor, or of Flower."),
     },
     "Deploy": {

@@ -88,10 +88,9 @@ def unlock() -> dict[str, Any] | None:
     try:
         found = hold.by_hand()
         if found is None:
-            other = hold.attempt(handle, {})
+            other = hold.look(handle)
             if other is not None:
                 raise Failure(described(socket.gethostname(), other), TIMEOUT)
-            os.ftruncate(handle, 0)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(hold.BY_HAND)
     except OSError as error:
@@ -105,17 +104,13 @@ def state() -> dict[str, Any] | None:
     """Who has the lock of this host now. Raises Failure (DENIED)."""
     handle = _opened()
     try:
-        other = hold.attempt(handle, {})
-        if other is None:
-            os.ftruncate(handle, 0)
-        return other
+        return hold.look(handle)
     finally:
         os.close(handle)
 
 
 def _entry(command: str, user: str) -> dict[str, Any]:
-    entry = {"time": time.time(), "account": hold.account(), "address": hold.origin(), "command": command}
-    return entry | ({"user": user} if user else {})
+    return hold.begun({"command": command} | ({"user": user} if user else {}))
 
 
 def _taken(entry: dict[str, Any], wait: bool, tell: Callable[[str], object]) -> int:

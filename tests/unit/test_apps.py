@@ -388,6 +388,7 @@ def test_places():
     assert logs["folders"]["/var/log/other"] == theirs
     roots = {"owner": "root", "group": "supervisor", "mode": "2750"}
     assert logs["folders"]["/var/log/celeryhost"] == logs["folders"]["/var/log/celeryhost/other"] == roots
+    assert logs["folders"]["/var/log/celeryhost/.members"] == roots | {"mode": "3770"}
     assert logs["files"]["/var/log/mysite/beat.log"] == {"owner": "mysite", "group": "supervisor", "mode": "0640"}
 
 

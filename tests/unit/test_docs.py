@@ -6,8 +6,9 @@ from pathlib import Path
 import celeryhost
 import pytest
 import yaml
-from celeryhost import apps
+from celeryhost import apps, audit, paths
 from celeryhost.cli import cli
+from celeryhost.scripts import hold
 from click.testing import CliRunner
 
 TOP = Path(__file__).parents[2]
@@ -60,3 +61,8 @@ def test_help_is_one_page_with_each_command_on_one_line():
 
 def test_the_collection_is_of_this_version():
     assert yaml.safe_load((TOP / "galaxy.yml").read_text())["version"] == celeryhost.__version__
+
+
+def test_what_runs_on_bare_hosts_knows_the_same_places():
+    assert (paths.AUDIT, f"{paths.ETC}/lock") == (hold.LOG, hold.BY_HAND)
+    assert f"{paths.LOGS}/{audit.MEMBERS}" == paths.AUDIT_MEMBERS

@@ -21,6 +21,7 @@ from ..terminal import coloured, paint
 from . import complete
 from .control import SPOKEN, Printer
 from .hosts import each
+from .noting import noted
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {engine.ADD: "green", engine.CHANGE: "yellow", engine.REMOVE: "red", engine.START: "green"}
@@ -33,6 +34,7 @@ AGAIN = "celeryhost apply finishes what is left"
 @click.option("--json", "as_json", is_flag=True, help="The plan, then each event, a JSON object a line (docs/json.md).")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Wait no longer for all.")
 @click.pass_obj
+@noted(unless="dry_run")
 def apply(target: Target, names: Sequence[str], dry_run: bool, as_json: bool, timeout: float | None) -> int:
     """Bring supervisord to its configuration files: changed programs restart, new ones start, removed ones go.
 

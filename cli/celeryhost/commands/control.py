@@ -22,6 +22,7 @@ from ..supervisor.rpc import Supervisor
 from ..terminal import coloured, confirm, cut, paint, width
 from . import complete
 from .hosts import each
+from .noting import noted
 
 VERSION = 1  # of the JSON, docs/json.md
 COLOURS = {"running": "green", "waiting": "yellow", "backoff": "yellow"}
@@ -105,6 +106,7 @@ _graceful = click.option(
 
 @click.command()
 @_options
+@noted()
 def start(target: Target, names: Sequence[str], as_json: bool, timeout: float | None, no_wait: bool) -> int:
     """Start programs, and wait until they have run for their startsecs.
 
@@ -120,6 +122,7 @@ def start(target: Target, names: Sequence[str], as_json: bool, timeout: float | 
 @_options
 @_graceful
 @click.option("--yes", is_flag=True, help="Do not ask before stopping everything, or on several hosts.")
+@noted()
 def stop(
     target: Target, names: Sequence[str], as_json: bool, timeout: float | None, no_wait: bool, graceful: bool, yes: bool
 ) -> int:
@@ -145,6 +148,7 @@ def stop(
 @_options
 @_graceful
 @click.option("--rolling", is_flag=True, help="One after the other, each ready before the next; end at a failure.")
+@noted()
 def restart(
     target: Target,
     names: Sequence[str],

@@ -16,6 +16,7 @@ from ..hosts.target import Target
 from ..logs.times import duration
 from ..plain import plain
 from .hosts import each
+from .noting import noted
 
 VERSION = 1  # of the JSON, docs/json.md
 LONGEST = 30 * 86400
@@ -32,6 +33,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="JSON objects (docs
 @_by
 @_json
 @click.pass_obj
+@noted(only="reason")
 def lock(target: Target, reason: str | None, span: str, wait: bool, by: str, as_json: bool) -> int:
     """Lock a host by hand: no provisioning, deploy or rollback until then, or until `celeryhost unlock`.
 
@@ -55,6 +57,7 @@ def lock(target: Target, reason: str | None, span: str, wait: bool, by: str, as_
 @_by
 @_json
 @click.pass_obj
+@noted()
 def unlock(target: Target, by: str, as_json: bool) -> int:
     """Take a lock away that was set by hand. What a run holds ends with that run."""
     if is_remote(target):

@@ -13,6 +13,7 @@ from ..hosts.target import Target
 from ..plain import plain, plain_lines
 from ..project import tasks
 from .hosts import merged
+from .noting import noted
 from .parameters import Parameter
 
 VERSION = 1  # of the JSON, docs/json.md
@@ -42,6 +43,7 @@ class JSONObject(Parameter):
 @click.option("--starting", is_flag=True, help="A worker is about to start: give it all of that time to answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
 @click.pass_obj
+@noted(hidden=("args", "kwargs"))  # what a task is sent may be anybody's data
 def run(
     target: Target,
     task: str | None,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
 
 OUTCOME = "CELERYHOST_OUTCOME"  # descriptor that takes what is to be told of the run, a line each
+ARGUMENTS = "CELERYHOST_ARGUMENTS"  # what the command was called with, for the record
 CLIENT = "CELERYHOST_CLIENT"  # descriptor that is at its end when the command that started the run is gone
 CONNECTIONS = ("ssh", "local")
 LOCAL = "/bin/sh"
@@ -71,7 +72,7 @@ def _kept(action: ActionBase, host: str, command: str, wait: bool, tell: Callabl
         "argv": words,
         "again": _alone(words),
         "hold": source(hold),
-        "entry": {"user": lock.person(), "command": command},
+        "entry": {"user": lock.person(), "command": command, "arguments": _arguments()},
         "wait": wait,
         "run": os.getppid(),
         "prompt": become.prompt if password and isinstance(become.prompt, str) else "assword",
@@ -139,3 +140,10 @@ def _alone(words: list[str]) -> list[str]:
     if os.path.basename(words[0]) != "ssh":
         return words
     return [words[0], "-o", "ControlPath=none", "-o", "BatchMode=yes", *words[1:]]
+
+
+def _arguments() -> list[str]:
+    try:
+        return [str(word) for word in json.loads(os.environ.get(ARGUMENTS, "[]"))]
+    except ValueError:
+        return []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import locale
 import os
+import re
 import select
 import shutil
 import signal
@@ -13,11 +15,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from .. import isolated, paths
+from .. import isolated, masking, paths
 from ..errors import DENIED, FAILED, INTERRUPTED, OK, TIMEOUT, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
 from ..hosts import inventory as known_hosts
 from ..hosts.inventory import default_sources, load
-from .locking import CLIENT, OUTCOME
+from .locking import ARGUMENTS, CLIENT, OUTCOME
 
 GROUPS = ("redis", "celery_workers", "celery_beat")
 
@@ -52,7 +54,8 @@ def playbook(
     command += ["--ask-become-pass"] if ask else []
     reading, writing = os.pipe()
     here, ours = os.pipe()  # nobody writes: at its end when this process is gone, by SIGKILL too
-    environment = _environment(tree) | {OUTCOME: str(writing), CLIENT: str(here)}
+    said = _without_values([*(["-i", inventory] if inventory else []), *(["-H", limit] if limit else []), *extra])
+    environment = _environment(tree) | {OUTCOME: str(writing), CLIENT: str(here), ARGUMENTS: json.dumps(said)}
     try:
         code = _streamed(command, environment, (writing, here))
     finally:
@@ -66,6 +69,16 @@ def playbook(
         raise Failure(what, TIMEOUT, fix)
     codes = {int(line) for line in told}
     return _CODES.get(code, codes.pop() if len(codes) == 1 and codes <= {*_OWN} else FAILED)
+
+
+def _without_values(words: Sequence[str]) -> list[str]:
+    """Words of a command line as they may be noted: of variables, which may be secrets, only the names."""
+    said = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before in ("-e", "--extra-vars") and not word.startswith("@"):
+            word = " ".join(f"{name}=…" for name in re.findall(r"([A-Za-z_]\w*)=", word)[:1]) or "…"
+        said.append(masking.hide_passwords(word))
+    return said
 
 
 def _told(reading: int) -> list[str]:

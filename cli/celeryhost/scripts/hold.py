@@ -5,7 +5,8 @@ leave it behind. That process is `main`, which a provisioning starts on the host
 lets go as soon as that connection is at its end, or has been silent for SILENCE: a machine that has lost its network
 or its power says no goodbye, and sshd would wait for it for hours.
 
-Beside it a person may lock the host by hand, by a file that says until when.
+Beside it a person may lock the host by hand, by a file that says until when. What a run does is noted in LOG, a line as
+it begins and one as it ends; audit.py reads it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LOCK = "/run/celeryhost/run.lock"
 BY_HAND = "/etc/celeryhost/lock"
+LOG = "/var/log/celeryhost/audit.log"
 SILENCE = 20.0  # seconds; the other side says something every fifth of it
 LOOK = 0.5  # seconds between two looks of one that waits
 LONGEST = 1 << 16  # bytes of a line, and of what is noted
@@ -44,17 +46,29 @@ def opened() -> int:
 
 def attempt(handle: int, entry: dict[str, Any]) -> dict[str, Any] | None:
     """None when the lock is ours from now on; else who has it: the entry of theirs, `until` in it if by hand."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _noted(handle)
-    standing = by_hand()
-    if standing:
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        return standing
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(entry).encode(), 0)
-    return None
+    other = look(handle, keep=True)
+    if other is None:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(entry).encode(), 0)
+    return other
+
+
+def look(handle: int, keep: bool = False) -> dict[str, Any] | None:
+    """Who has the lock; None when nobody has, and then it is ours, if we want to `keep` it."""
+    for _ in range(20):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            other = _noted(handle)
+            if other:
+                return other
+            time.sleep(0.05)  # who has it will say so at once, or only looks, too
+        else:
+            standing = by_hand()
+            if standing or not keep:
+                fcntl.flock(handle, fcntl.LOCK_UN)
+            return standing
+    return {}
 
 
 def let_go(handle: int) -> None:
@@ -74,14 +88,55 @@ def by_hand() -> dict[str, Any] | None:
 
 
 def _noted(handle: int) -> dict[str, Any]:
-    for _ in range(20):  # it is written at once when the lock has been taken
+    """What the one who has it has noted; nothing where that is of one who was killed."""
+    try:
+        found = json.loads(os.pread(handle, LONGEST, 0))
+        return found if lives(found["process"]) else {}
+    except (ValueError, LookupError, TypeError):
+        return {}
+
+
+def begun(entry: dict[str, Any]) -> dict[str, Any]:
+    """The line that says that something begins: who is at it, from where, and with which process."""
+    head = {"event": "begin", "id": os.urandom(8).hex(), "time": time.time(), "process": _process(os.getpid())}
+    return {**head, "account": account(), "address": origin(), **entry}
+
+
+def ended(begin: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
+    """The line that says how it ended."""
+    now = time.time()
+    return {"event": "end", "id": begin["id"], "time": now, "seconds": round(max(0.0, now - begin["time"]), 2), **how}
+
+
+def record(told: dict[str, Any], path: str = "") -> None:
+    """Add a line; a disk that is full holds nobody up."""
+    path = path or LOG
+    try:
+        os.makedirs(os.path.dirname(path), 0o750, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o640)
         try:
-            found = json.loads(os.pread(handle, LONGEST, 0))
-            if isinstance(found, dict):
-                return found
-        except ValueError:
-            time.sleep(0.05)
-    return {}
+            os.write(handle, json.dumps(told).encode() + b"\n")
+        finally:
+            os.close(handle)
+    except OSError:
+        pass
+
+
+def lives(process: Any) -> bool:
+    """Whether the process of a line is still there."""
+    words = str(process).split()
+    return len(words) == 3 and words[0].isdecimal() and _process(int(words[0])) == process
+
+
+def _process(pid: int) -> str:
+    """What no other process has in common with that one, since the machine was made."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            start = file.read().rpartition(b")")[2].split()[19].decode()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{pid} {start} {file.read().strip()}"
+    except (OSError, LookupError):
+        return ""
 
 
 def origin() -> str:
@@ -156,12 +211,12 @@ def main() -> None:
     lines = Lines(0)
     try:
         asked = json.loads(lines.next(SILENCE) or "{}")
-        entry = asked["entry"]
-        entry = {"time": time.time(), "account": account(), "address": origin()} | entry
+        entry = begun(asked["entry"])
         handle = opened()
         if _taken(handle, entry, lines, asked["wait"]):
+            record(entry)
             say(held=True)
-            _hold(lines)
+            record(ended(entry, _hold(lines)))
             let_go(handle)
     except (Ended, BrokenPipeError):
         pass
@@ -171,6 +226,8 @@ def _taken(handle: int, entry: dict[str, Any], lines: Lines, wait: bool) -> bool
     told, heard = None, time.monotonic()
     while (other := attempt(handle, entry)) is not None:
         if not wait:
+            for line in (entry, ended(entry, {"outcome": "refused", "exit_code": 9, "changed": False})):
+                record(line)
             say(refused=other)
             return False
         if other != told:
@@ -186,16 +243,17 @@ def _taken(handle: int, entry: dict[str, Any], lines: Lines, wait: bool) -> bool
 
 
 def _hold(lines: Lines) -> dict[str, Any]:
-    """Until the other side says the end, which is returned; nothing when it is gone."""
+    """Until the other side says the end: how it went; when it is gone, that it was cut off."""
     try:
         while (line := lines.next(SILENCE)) is not None:
             if line:
                 told = json.loads(line)
-                return told if isinstance(told, dict) else {}
+                if isinstance(told, dict):
+                    return told
             say()
     except (Ended, BrokenPipeError, ValueError):
         pass
-    return {}
+    return {"outcome": "interrupted", "exit_code": 130}
 
 
 if __name__ == "__main__":

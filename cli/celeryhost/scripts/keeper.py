@@ -187,13 +187,14 @@ def main() -> None:
         call = _first(request, run)
         while call:
             _hold(call, run, request["silence"])
-            call.end()
+            broken, call = call, None
+            broken.end()
             call = _again(request, run)
     except Over:
         pass
     if call:
         told = _outcome(request["outcome"])
-        call.send(json.dumps(told or {"outcome": "interrupted"}) + "\n")
+        call.send(json.dumps(told or {"outcome": "interrupted", "exit_code": 130}) + "\n")
         call.end()
 
 
