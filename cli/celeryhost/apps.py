@@ -6,6 +6,7 @@ Keys are Celery's and Supervisor's own words. The other functions write values t
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -68,6 +69,8 @@ APP: dict[str, Any] = {
     "name": None,
     "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
     "version": "HEAD",  # of a git source: branch, tag or commit
+    "keep": None,  # proven releases that stay, each in a folder of its own; None: the code is changed in place
+    "shared": [],  # of the code, what outlives a release, beside SQLite's databases and MEDIA_ROOT
     "git_key": None,  # generate: a key made on the host; a private key's file on the controller
     "app": None,  # celery -A
     "directory": None,  # where the code is
@@ -149,7 +152,7 @@ def describe_all(apps: Any, workers: bool = True, beat: bool = True, flower: boo
     described: list[App] = []
     for app in apps:
         described.append(describe(app, [other["flower"]["port"] for other in described if other["flower"]]))
-    _unique([app["checkout"] for app in described], "directory of two apps")
+    _unique([app["base"] for app in described], "directory of two apps")
     for key in ("name", "virtualenv", "logs", "captured", "data"):
         _unique([app[key] for app in described], f"{key} of two apps")
     _unique([program["program"] for app in described for program in _programs(app)], "program of two apps")
@@ -171,14 +174,15 @@ App = dict[str, Any]  # a description, checked and completed
 def describe(app: dict[str, Any], taken: Container[int] = ()) -> dict[str, Any]:
     """The whole description of `app`: every key of APP, defaults filled in, values checked.
 
-    In it `directory` is where manage.py is. Added are `checkout` (where the code is), `source_kind` (git, folder or
-    None), `key` (the file of the key that git uses), `support` (the folder of celeryhost's modules for a worker),
-    `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
+    In it `directory` is where manage.py is. Added are `base` (the folder of all that belongs to the app), `top` (of the
+    code that runs), `checkout` (where it is brought to: with `keep` releases are made of that), `source_kind` (git,
+    folder or None), `key` (the file of the key that git uses), `support` (the folder of celeryhost's modules for a
+    worker), `extensions` (the Django apps that must be in INSTALLED_APPS: {module: the key that wants it}), `tools`
     (packages that pip installs and the project does not use), `results_place` (database and query of the results on
     celeryhost's Redis, where they go there), `transport_options` (of the project's own settings, once its app has been
-    loaded), in each worker `events` (whether it tells Flower what it does) and, in
-    each worker, beat, Flower and program, `program` (its name in Supervisor), `log` (Celery's own file) and
-    `captured` (Supervisor's). Flower's port is one that is not in `taken`, unless it is given. Raises Failure (USAGE)
+    loaded), in each worker `events` (whether it tells Flower what it does) and, in each worker, beat, Flower and
+    program, `program` (its name in Supervisor), `log` (Celery's own file) and `captured` (Supervisor's). Flower's port
+    is one that is not in `taken`, unless it is given. Raises Failure (USAGE)
     naming key, value and fix. `app` itself is not changed.
     """
     if not isinstance(app, dict):
@@ -201,22 +205,26 @@ def describe(app: dict[str, Any], taken: Container[int] = ()) -> dict[str, Any]:
     if app["user"] == "root":
         raise _wrong(f"user {of}", "root", "an account of its own", "leave `user` out, or name a plain account")
     app["app"] = _text(app["app"] or name.replace("-", "_"), f"app {of}", _MODULE, "a module, as for celery -A")
-    app["checkout"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
+    app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
+    app["base"] = _path(app["directory"] or f"/srv/{name}", f"directory {of}")
+    app["keep"] = _keep(app, f"keep {of}")
+    app["shared"] = [_subfolder(path, f"shared {of}") for path in app["shared"]]
+    app["checkout"] = app["base"] + ("/source" if app["keep"] else "")
     app["subfolder"] = _subfolder(app["subfolder"], f"subfolder {of}")
-    app["directory"] = os.path.normpath(os.path.join(app["checkout"], app["subfolder"]))
-    app["virtualenv"] = _path(app["virtualenv"] or app["checkout"] + "/venv", f"virtualenv {of}")
+    app["top"] = app["base"] + ("/current" if app["keep"] else "")
+    app["directory"] = os.path.normpath(os.path.join(app["top"], app["subfolder"]))
+    app["virtualenv"] = _path(app["virtualenv"] or app["base"] + "/venv", f"virtualenv {of}")
     if f"{app['directory']}/".startswith(f"{app['virtualenv']}/"):
         raise _wrong(f"virtualenv {of}", app["virtualenv"], "a folder of its own", "leave it out, or name another")
     app["python"] = _python(app["python"], f"python {of}")
     app["logs"] = _path(app["logs"] or f"/var/log/{name}", f"logs {of}")
     app["captured"] = _path(app["captured"] or f"{LOGS}/{name}", f"captured {of}")
     app["data"] = _path(app["data"] or f"/var/lib/{name}", f"data {of}")
-    for key in ("checkout", "logs", "data"):
+    for key in ("base", "logs", "data"):
         if f"{app['captured']}/".startswith(f"{app[key]}/") and not app["development"]:
             raise _wrong(
                 f"captured {of}", app["captured"], f"out of reach for the app: {app[key]} is its own", "leave it out"
             )
-    app["source_kind"], app["source"] = _source(app["source"], f"source {of}")
     app["support"] = SUPPORT
     app["transport_options"] = {}
     app["git_key"] = _git_key(app, f"git_key {of}")
@@ -417,7 +425,8 @@ def code_places(apps: list[dict[str, Any]], groups: dict[str, Any]) -> dict[str,
         owned = {"owner": app["user"], "group": groups[app["name"]], "mode": "0750"}
         folders[app["data"]] = owned
         if app["source"]:
-            folders[app["checkout"]] = owned | {"made": True}
+            for folder in dict.fromkeys((app["base"], app["checkout"])):
+                folders[folder] = owned | {"made": True}
     return folders
 
 
@@ -517,10 +526,12 @@ def provided_in(part: dict[str, Any]) -> list[str]:
 
 
 def releases(apps: list[dict[str, Any]], *results: list[dict[str, Any]]) -> dict[str, str]:
-    """By app, what changes with its code and its virtual environment: the `revision` that each task returned for it."""
+    """By app, what changes with its code and its virtual environment: the `revision` that each task returned for it.
+    An app with releases changes the paths in its entry instead."""
     return {
         str(app["name"]): "-".join(str(done["revision"])[:12] for done in of_app if done.get("revision"))
         for app, *of_app in zip(apps, *results, strict=True)
+        if not app["keep"]
     }
 
 
@@ -591,8 +602,42 @@ def celery_settings(settings: dict[str, Any]) -> list[str]:
     return words
 
 
+def placed(
+    apps: list[dict[str, Any]], places: list[dict[str, Any]] | dict[str, dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """`apps` with the real paths of the release that each is to run, where else the links to the current one are.
+
+    So a process and all that it imports later come from one release. `places` has for each app, in their order or by
+    name, the `code` of its release and, where that is known, its `virtualenv`.
+    """
+    apps = copy.deepcopy(apps)
+    by_name = places if isinstance(places, dict) else dict(zip([app["name"] for app in apps], places, strict=True))
+    for app in apps:
+        place = by_name.get(app["name"], {})
+        moves = {f"{app['base']}/current": place.get("code"), app["virtualenv"]: place.get("virtualenv")}
+        if not app["keep"] or not any(moves.values()):
+            continue
+        for part in (app, *_programs(app)):
+            part["environment"] = {name: _moved(value, moves) for name, value in part["environment"].items()}
+        for program in app["programs"]:
+            program["command"] = [_moved(word, moves) for word in program["command"]]
+            program["directory"] = _moved(program["directory"], moves)
+        for key in ("top", "directory", "virtualenv"):
+            app[key] = _moved(app[key], moves)
+    return apps
+
+
+def _moved(text: str, moves: dict[str, str | None]) -> str:
+    """`text` with each path in it that is or lies below one of `moves` at its new place."""
+    for old, new in moves.items():
+        if new:
+            text = re.sub(rf"(?<![^:=]){re.escape(old)}(?=/|:|$)", new.replace("\\", r"\\"), text)
+    return text
+
+
 FILTERS = {
     "apps": describe_all,
+    "placed": placed,
     "beat_problems": beat_problems,
     "database_problems": database_problems,
     "with_databases": with_databases,
@@ -841,6 +886,14 @@ def _source(source: Any, where: str) -> tuple[str | None, str | None]:
     if not os.path.isabs(folder):
         raise _wrong(where, source, "a git URL or a whole path", 'begin a folder with "{{ inventory_dir }}/" or ~/')
     return "folder", os.path.normpath(folder)
+
+
+def _keep(app: dict[str, Any], where: str) -> int | None:
+    if app["keep"] is None:
+        return None
+    if not app["source"]:
+        raise _wrong(where, app["keep"], "possible without a source to make releases of", "name one, or leave it out")
+    return _number(app["keep"], where)
 
 
 def _git_key(app: dict[str, Any], where: str) -> str | None:

@@ -35,6 +35,9 @@ SECTIONS = {
     },
     "Deploy": {
         "provision": ("provision", "Bring this machine, or hosts, to an inventory."),
+        "deploy": ("releases", "Bring new code, and what follows from it."),
+        "releases": ("releases", "The releases of apps: what runs, ran and failed."),
+        "rollback": ("releases", "Go back to a release that worked."),
         "apply": ("apply", "Bring supervisord to its configuration files."),
         "lock": ("lock", "Keep provisioning and deploys off a host for a while."),
         "unlock": ("lock", "Take such a lock away."),

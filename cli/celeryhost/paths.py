@@ -9,6 +9,7 @@ from .errors import FAILED, USAGE, Failure
 # On a host. Roles and templates have them by the filters `path` (`'ETC' | celeryhost.celeryhost.path`), `noted` and
 # `redis_paths`.
 ETC = "/etc/celeryhost"  # passwords, environments, what is noted of apps
+RELEASES = f"{ETC}/releases"  # what is noted of each app's releases, and the entries of those that worked
 LIB = "/usr/local/lib/celeryhost"  # this package
 UV = "/usr/local/lib/celeryhost-uv"
 COMMAND = "/usr/local/bin/celeryhost"

@@ -48,6 +48,10 @@ options:
     description: Whether a check writes O(record), which is a cache.
     type: bool
     default: false
+  drop_unknown:
+    description: Whether tasks may wait in the queues of its workers that it does not know, and would throw away.
+    type: bool
+    default: true
 author: celeryhost
 """
 

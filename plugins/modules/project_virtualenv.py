@@ -66,6 +66,13 @@ options:
   key:
     description: A private key, which root alone may read, for requirements that git gets by ssh.
     type: path
+  folder:
+    description: The folder of the environments of an app with releases; else they lie beside O(path).
+    type: path
+  app:
+    description: Name of that app, whose releases keep their environments.
+    type: str
+    default: ""
 author: celeryhost
 """
 
@@ -79,6 +86,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path: {description: The folder that O(path) is a link to., type: str}
 revision: {description: Changes with what is to be in the environment., type: str}
 celery: {description: The Celery that is in it., type: str}
 pending: {description: "Whether something was, or in check mode would be, done.", type: bool}

@@ -10,9 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import celery
+import kombu
 import pytest
 from celeryhost.errors import Failure
 from celeryhost.states import celery_app
+from redis_server import redis_server, url
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "mysite"
 
@@ -25,7 +28,7 @@ def test_it_loads_after_its_migrations_were_listed(tmp_path, ending):
     manage = project / "manage.py"
     manage.write_text(manage.read_text().replace("    execute_from_command_line(sys.argv)\n", f"    {ending}\n"))
     assert f"    {ending}\n" in manage.read_text()
-    question = json.dumps(["mysite", ["task_acks_lat"], [], True, True])
+    question = json.dumps(["mysite", ["task_acks_lat"], [], True, True, None])
     argv = [sys.executable, "-c", celery_app.SCRIPT, question]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
@@ -37,7 +40,7 @@ def test_it_loads_after_its_migrations_were_listed(tmp_path, ending):
 
 @pytest.mark.parametrize(("looks", "code"), [(True, 1), (False, 0)])
 def test_a_transport_that_is_none_is_seen_before_its_worker_starts(looks, code):
-    question = json.dumps(["mysite", [], [], False, looks])
+    question = json.dumps(["mysite", [], [], False, looks, None])
     argv = [sys.executable, "-c", celery_app.SCRIPT, question]
     environment = os.environ | {"CELERY_BROKER_URL": "rediss-typo://127.0.0.1"}
     done = subprocess.run(argv, cwd=EXAMPLE, env=environment, capture_output=True, text=True, timeout=180, check=False)
@@ -138,3 +141,29 @@ def test_a_table_that_the_migrations_will_make_may_be_missing_before_them(tmp_pa
     assert load(project, unmigrated=True)["unknown"]
     with pytest.raises(Failure, match="no such table"):
         load(project)
+
+
+@pytest.mark.parametrize("options", [{}, {"global_keyprefix": "own:"}])
+def test_tasks_that_wait_under_names_that_the_code_does_not_know(tmp_path, options):
+    project = shutil.copytree(EXAMPLE, tmp_path / "mysite", ignore=shutil.ignore_patterns("*.sqlite3*", ".celeryhost"))
+    with (project / "mysite/celery.py").open("a") as file:
+        file.write(f"\napp.conf.broker_transport_options = {options!r}\n")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    app = {"name": "mysite", "user": user, "app": "mysite", "directory": str(project), "virtualenv": sys.prefix}
+    app |= {"settings": {}, "workers": [{"settings": {}, "queues": []}], "extensions": {}}
+    with redis_server(tmp_path) as port:
+        environment = {"DJANGO_SETTINGS_MODULE": "mysite.settings", "CELERY_BROKER_URL": url(port)}
+        given = {"app": app, "environment": environment, "drop_unknown": False}
+        assert load(project, **given)["versions"]
+        sender = celery.Celery(broker=url(port))
+        sender.conf.broker_transport_options = options
+        for number in range(3):
+            sender.send_task("app.tasks.gone", priority=3 * number)
+        sender.send_task("app.tasks.sum", [1, 2])
+        sender.send_task("app.tasks.gone", queue="another's")
+        with sender.connection_for_read() as connection:  # as a worker holds one that has an ETA
+            held = kombu.Queue("celery")(connection).get()
+            with pytest.raises(Failure, match=r"throw away: 3 of app\.tasks\.gone; have the code know that name"):
+                load(project, **given)
+            held.requeue()
+        assert load(project, **given | {"drop_unknown": True})["versions"]

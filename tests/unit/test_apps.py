@@ -20,7 +20,18 @@ def refused(app, *said):
 
 def test_name_and_source_are_enough():
     app = apps.describe({"name": "mysite", "source": "https://git.example/me/mysite.git"})
-    made = {"checkout", "source_kind", "key", "support", "extensions", "tools", "results_place", "transport_options"}
+    made = {
+        "base",
+        "top",
+        "checkout",
+        "source_kind",
+        "key",
+        "support",
+        "extensions",
+        "tools",
+        "results_place",
+        "transport_options",
+    }
     assert app.keys() == apps.APP.keys() | made
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",

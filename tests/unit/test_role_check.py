@@ -122,7 +122,7 @@ ORDINARY = [
     "{name: Mine, celeryhost.celeryhost.files: {path: a}, delegate_to: other}",
     "{name: Mine, celeryhost.celeryhost.files: {path: a}, with_items: [1]}",
     "{name: Mine, block: [{name: Mine, ansible.builtin.command: ls}]}",
-    "{name: Mine, block: [{name: a, celeryhost.celeryhost.files: {path: a}}], rescue: []}",
+    "{name: Mine, block: [{name: a, celeryhost.celeryhost.files: {path: a}}], always: []}",
     "{name: Mine, ansible.builtin.include_role: {name: other}}",
     "{name: Mine, somebody.else.package: {name: other}}",
     "{name: Mine, somebody.else.debug: {msg: other}}",

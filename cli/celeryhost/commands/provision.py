@@ -13,7 +13,7 @@ from ..errors import USAGE, Failure
 from ..hosts.target import Target
 
 
-def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
+def shared(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that both commands have; Ansible's names where Ansible has them."""
     for option in reversed(
         (
@@ -33,7 +33,7 @@ def _shared(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@_shared
+@shared
 def provision(target: Target, **options: Any) -> int:
     """Set up this machine, or the hosts of an inventory: Redis, Supervisor, project, worker and beat.
 
@@ -43,7 +43,7 @@ def provision(target: Target, **options: Any) -> int:
 
 
 @click.command()
-@_shared
+@shared
 @click.option("--data", is_flag=True, help="Take away data and code too: Redis's, the logs, the project.")
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def unprovision(target: Target, data: bool, yes: bool, **options: Any) -> int:
@@ -55,11 +55,14 @@ def unprovision(target: Target, data: bool, yes: bool, **options: Any) -> int:
 
 
 def _play(playbook: str, target: Target, options: dict[str, Any], extra: Sequence[str] = ()) -> int:
-    arguments = [f"--{name}" for name in ("check", "diff") if options[name]]
-    arguments += ["-" + "v" * options["verbose"]] if options["verbose"] else []
-    for variable in options["extra_vars"]:
-        arguments += ["-e", variable]
-    arguments += ["-e", "lock_wait=true"] if options["wait"] else []
     limit = options["limit"] or target.hosts
     inventory = options["inventory"] or target.inventory
-    return core.playbook(playbook, inventory, limit, [*arguments, *extra], options["ask_become_pass"])
+    return core.playbook(playbook, inventory, limit, [*arguments(options), *extra], options["ask_become_pass"])
+
+
+def arguments(options: dict[str, Any]) -> list[str]:
+    """What ansible-playbook is given for the options of `shared`."""
+    found = [f"--{name}" for name in ("check", "diff") if options[name]]
+    found += ["-" + "v" * options["verbose"]] if options["verbose"] else []
+    found += ["-e", "lock_wait=true"] if options["wait"] else []
+    return [*found, *(word for variable in options["extra_vars"] for word in ("-e", variable))]

@@ -23,7 +23,7 @@ LOOKED_AT = (
     *("name", "user", "data", "logs", "source_kind", "checkout", "directory", "python", "virtualenv", "requirements"),
     *("app", "extensions"),
 )
-LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions")
+LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions", "keep")
 FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}
 CACHES = ("_cache",)
 FILES = (".pyc", ".pyo", ".sqlite3", ".sqlite3-journal", ".sqlite3-wal", ".sqlite3-shm", ".celeryhost-new", "~")
@@ -75,7 +75,7 @@ def looked_at(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def loadable(app: dict[str, Any]) -> dict[str, Any]:
     """What state celery_app is given of an app: all but its environment, which would be struck out of what it says."""
-    workers = [{"settings": worker["settings"]} for worker in app["workers"]]
+    workers = [{key: worker[key] for key in ("settings", "queues")} for worker in app["workers"]]
     return {key: app[key] for key in LOADED} | {"workers": workers}
 
 
@@ -193,7 +193,61 @@ def key(app: dict[str, Any]) -> dict[str, Any]:
     return {"path": app["key"], "text": text, "repo": app["source"], "owner": app["user"]}
 
 
+def places(
+    described: list[dict[str, Any]],
+    made: list[dict[str, Any]],
+    environments: list[dict[str, Any]],
+    migrated: list[dict[str, Any]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Where each app with releases is to run: from the results of states project_release and project_look, and what
+    state project_migrations has applied for it."""
+    applied = [(done.get("pending") or []) if done.get("changed") else [] for done in migrated or []]
+    return {
+        app["name"]: {
+            "id": release["id"],
+            "code": release["code"],
+            "virtualenv": environment["path"],
+            "migrated": applied[number] if applied else [],
+        }
+        for number, (app, release, environment) in enumerate(zip(described, made, environments, strict=True))
+        if app["keep"] and release.get("code")
+    }
+
+
+def released(
+    described: list[dict[str, Any]], found: dict[str, dict[str, Any]], folder: str, commands: dict[str, list[str]]
+) -> list[dict[str, Any]]:
+    """What states releases_proven and releases_return are given: the apps that have `places` and an entry here."""
+    return [
+        {
+            **{key: app[key] for key in ("name", "base", "virtualenv", "keep")},
+            "owner": app["user"],
+            "id": found[app["name"]]["id"],
+            "migrated": found[app["name"]].get("migrated", []),
+            "entry": f"{folder}/{app['name']}-celery.conf",
+            "environment": noted(app["name"], "env"),
+            "verify": commands.get(app["name"], []),
+        }
+        for app in described
+        if app["name"] in found
+    ]
+
+
+def returning(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What state releases_return wants of `released`."""
+    return [{key: app[key] for key in ("name", "id", "entry")} for app in given]
+
+
+def release_ids(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """{app: the id of its release}, from `places`."""
+    return {name: place["id"] for name, place in found.items()}
+
+
 FILTERS = {
+    "places": places,
+    "release_ids": release_ids,
+    "returning": returning,
+    "released": released,
     "accounts": accounts,
     "beat_logs": beat_logs,
     "beats_beside": beats_beside,

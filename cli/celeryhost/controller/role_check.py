@@ -27,7 +27,7 @@ KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "changed_when", "failed_when", "no_log", "tags"),
     *("until", "retries", "delay", "async", "poll", "throttle", "diff", "check_mode"),
 }
-BLOCK = {"block", "name", "when", "vars", "tags"}
+BLOCK = {"block", "rescue", "name", "when", "vars", "tags"}  # what rescues is for a failure, which is none of a check
 BUILTIN = ("", "ansible.builtin", "ansible.legacy")
 FOLLOWED = ("debug", "fail", "import_tasks", "include_tasks", "set_fact")
 LEFT = ("assert", "meta", "validate_argument_spec")

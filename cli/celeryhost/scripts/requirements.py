@@ -85,6 +85,15 @@ def fits(version: tuple[int, int], wanted: str) -> bool:
     return False
 
 
+def is_local(texts: dict[str, str]) -> bool:
+    """Whether what is declared installs something from the code's own folder, which then has to stay where it is."""
+    return any(
+        re.search(r"^\s*(?:-e|--editable)[ =]|^\s*(?:file:|\.{1,2}/|\.(?:\s|\[|$))|@ *file:", text, re.MULTILINE)
+        or re.search(r"= \{ (?:editable|directory) = ", text)
+        for text in texts.values()
+    )
+
+
 def groups(text: str) -> list[str]:
     """Names of the groups of dependencies in the text of a pyproject.toml."""
     tables = _tables(text)

@@ -17,6 +17,7 @@ from ..errors import Failure
 from ..project.preflight import not_installed
 from ..scripts import redis as redis_script
 from ..scripts import source
+from ..scripts import waiting as waiting_script
 from . import evidence
 from .install_files import read
 from .project_migrations import SECONDS, pending_of
@@ -31,20 +32,21 @@ ARGUMENTS = {
     "unmigrated": {"type": "bool", "default": False},
     "record": {"type": "path"},
     "keep": {"type": "bool", "default": False},
+    "drop_unknown": {"type": "bool", "default": True},
 }
-UNASKED = ("environment",)  # a look takes that of the file, for what it rests on may not be known yet
+UNASKED = ("environment", "drop_unknown")  # a look takes that of the file, for what it rests on may not be known yet
 
 # With -c the first place of modules is the working directory, as for `celery -A`. One Python for all questions: on a
 # small board it takes seconds to import Django and Celery.
 SCRIPT = """
 import gc
 gc.disable()  # a sixth of the time; what is imported stays
-import contextlib, difflib, io, json, runpy, sys
+import contextlib, difflib, io, json, os, runpy, sys
 from importlib import metadata
 from celery.app.defaults import flatten, NAMESPACES
 from celery.app.utils import find_app
 from celery.utils.log import get_multiprocessing_logger
-name, settings, extensions, migrations, transport = json.loads(sys.argv[1])
+name, settings, extensions, migrations, transport, queues = json.loads(sys.argv[1])
 plan = io.StringIO()
 if migrations:
     sys.argv[:] = ["manage.py", "showmigrations", "--plan"]
@@ -75,14 +77,27 @@ try:
     versions = [metadata.version(name) for name in ("celery", "kombu")]
 except metadata.PackageNotFoundError:
     versions = None
+def outlives():  # SQLite's databases and MEDIA_ROOT, which a release of other code needs as well
+    try:
+        from django.conf import settings as project
+        found = [part for part in project.DATABASES.values() if "lite" in str(part.get("ENGINE"))]
+        names = [str(part.get("NAME") or "") for part in found] + [str(project.MEDIA_ROOT or "")]
+    except Exception:  # no Django, or none that is set up
+        return []
+    return [os.path.abspath(name) for name in names if name and ":" not in name]
 redis = {"backend": backend(app), "settings": in_settings(app)}
 found = {"options": options, "near": near, "absent": absent, "plan": plan.getvalue(), "versions": versions}
-found["redis"] = redis
+waiting = {}
+if queues is not None:
+    app.conf.broker_transport_options = options | {"socket_connect_timeout": 5, "socket_timeout": 5}
+    with contextlib.suppress(Exception):  # no broker yet, or one that tells nothing
+        waiting = strangers(app, queues or list(app.amqp.queues))
+found |= {"redis": redis, "outlives": outlives(), "waiting": waiting}
 print("\\nceleryhost:", json.dumps(found))
 """
-ANSWERS = {"options", "near", "absent", "plan", "versions", "redis"}
+ANSWERS = {"options", "near", "absent", "plan", "versions", "redis", "outlives", "waiting"}
 FUTURE = "from __future__ import annotations\n"  # before all else
-SCRIPT = FUTURE + source(redis_script).replace(FUTURE, "") + SCRIPT
+SCRIPT = FUTURE + "".join(source(script).replace(FUTURE, "") for script in (redis_script, waiting_script)) + SCRIPT
 WATCHED = FUTURE + evidence.WATCH + SCRIPT.removeprefix(FUTURE) + evidence.TELL
 # Exceptions of a database, whose tables may come with the migrations.
 OF_DATABASE = re.compile(r"[\w.]*(OperationalError|ProgrammingError):")
@@ -105,13 +120,15 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
     nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": None, "versions": None}
-    nothing["redis"] = ""
+    nothing |= {"redis": "", "outlives": []}
     if check and not os.access(python, os.X_OK):
         return nothing
     settings = sorted({*app["settings"], *(key for worker in app["workers"] for key in worker["settings"])})
     # A look, which gives no environment, does without redis-py: importing it is a seventh of the time.
     transport = bool(params["environment"])
     question = [app["app"], settings, list(app["extensions"]), params["migrations"] and check, transport]
+    queues = [queue for worker in app["workers"] for queue in worker.get("queues", ())]
+    question.append(queues if app["workers"] and not (check or params.get("drop_unknown", True)) else None)
     try:
         named(app["user"])
     except KeyError:
@@ -127,6 +144,10 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         raise Failure(message, fix="name one with Celery in it") from None
     if found is None:
         return nothing | {"unknown": True}
+    if waiting := found["waiting"]:
+        names = ", ".join(f"{count} of {task}" for task, count in sorted(waiting.items())[:5])
+        fix = "have the code know that name until they are done, or let them go: -e project_drop_unknown=true"
+        raise Failure(f"app {name}: tasks wait that the new code does not know and would throw away: {names}", fix=fix)
     for extension in found["absent"]:
         raise Failure(not_installed(extension, app["extensions"][extension], "INSTALLED_APPS does not have it"))
     unsupported = [key for key in found["near"] if _is_ours(key, app)]
@@ -145,6 +166,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         "pending": pending,
         "versions": found["versions"],
         "redis": _located(found["redis"]),
+        "outlives": [str(path) for path in found["outlives"]],
     }
 
 
@@ -222,6 +244,8 @@ def _fix(app: dict[str, Any], output: str) -> str:
     name = next(filter(None, unset.groups())) if unset else ""
     if unset and name and (not unset["os"] or " os>" in output or "/os.py" in output):
         return f"write {name} under `environment` of app {app['name']} in celery_apps"
+    if app.get("keep"):
+        return "mend it and deploy again: what runs is not touched"
     return "mend it and provision again: no program has been touched, but one that starts now runs this code"
 
 

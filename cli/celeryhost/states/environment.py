@@ -2,7 +2,7 @@
 
 /srv/mysite/venv is a link to venv.REVISION.N. A folder is changed only until the link names it; a process that runs
 keeps the one that it began in, and what breaks off leaves the link as it was. venv.cache is uv's: what two
-environments share lies on the disk once.
+environments share lies on the disk once. Of an app with releases the folders are venvs/REVISION.N and venvs/cache.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import stat
+from collections.abc import Collection
 
 from ..account import last_line, run
 from ..errors import Failure
@@ -39,25 +40,29 @@ else:
 def stamp(path: str) -> str | None:
     """The `revision` of the virtual environment at `path`; None where that is not known."""
     try:
-        found = re.fullmatch(r".*\.([0-9a-f]{12})\.\d+", os.readlink(path))
+        found = re.fullmatch(r".*[./]([0-9a-f]{12})\.\d+", os.readlink(path))
     except OSError:
         return None
     return found and found[1]
 
 
 class Place:
-    """The folder of the environments of `path`, all of which belong to `owner`."""
+    """The folder of the environments of `path`, all of which belong to `owner`; those of `kept` stay."""
 
-    def __init__(self, path: str, owner: str) -> None:
+    def __init__(self, path: str, owner: str, folder: str | None = None, kept: Collection[str] = ()) -> None:
         self.path, self.owner = path, owner
-        self.cache = f"{path}.cache"
+        self.folder, self.kept = folder, kept
+        self.stem = f"{folder}/" if folder else f"{path}."
+        self.cache = f"{self.stem}cache"
 
     def new(self, revision: str) -> str:
         """The path of a new environment, an empty folder; what earlier runs have left is taken away."""
         self._prune()
         number = 1
-        while os.path.lexists(path := f"{self.path}.{revision}.{number}"):
+        while os.path.lexists(path := f"{self.stem}{revision}.{number}"):
             number += 1
+        if self.folder:
+            self._folder(self.folder)
         self._folder(path)
         self._folder(self.cache)
         self._folder(f"{self.cache}/tmp")
@@ -65,7 +70,13 @@ class Place:
 
     def switch(self, path: str) -> None:
         """Have the link name `path`, from one moment to the next."""
-        self._as(self._keeper(), "/usr/bin/python3", "-IS", "-c", SWITCH, self.path, os.path.basename(path))
+        target = os.path.relpath(path, os.path.dirname(self.path))
+        self._as(self._keeper(), "/usr/bin/python3", "-IS", "-c", SWITCH, self.path, target)
+
+    def other(self, revision: str) -> str | None:
+        """The environment of a release for this revision, which may be another than the link names."""
+        found = (path for path in self.kept if path.startswith(f"{self.stem}{revision}.") and os.path.isdir(path))
+        return next(found, None)
 
     def remove(self, path: str) -> None:
         """Remove a folder of ours: what is in it as its owner, since root follows no path of an app's."""
@@ -75,9 +86,10 @@ class Place:
 
     def _prune(self) -> None:
         """Remove what the link does not name and no process runs from."""
-        kept = {f"{self.path}.cache", os.path.join(os.path.dirname(self.path), self._target())}
-        pattern = re.compile(re.escape(self.path) + r"\.(link|before|[0-9a-f]{12}\.\d+)")
-        for path in glob.glob(f"{glob.escape(self.path)}.*"):
+        kept = {self.cache, os.path.join(os.path.dirname(self.path), self._target()), *self.kept}
+        stems = "|".join(map(re.escape, {f"{self.path}.", self.stem}))
+        pattern = re.compile(rf"(?:{stems})(link|before|[0-9a-f]{{12}}\.\d+)")
+        for path in {path for stem in (f"{self.path}.", self.stem) for path in glob.glob(f"{glob.escape(stem)}*")}:
             if pattern.fullmatch(path) and path not in kept and not in_use(path):
                 self.remove(path)
 

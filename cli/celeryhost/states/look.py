@@ -30,9 +30,14 @@ from . import (
     project_git,
     project_look,
     project_migrations,
+    project_release,
+    project_shared,
     project_virtualenv,
     proven,
     redis_server,
+    releases_look,
+    releases_proven,
+    releases_return,
     role_record,
     running_service,
     setting_line,
@@ -48,7 +53,8 @@ STATES = {
     for state in (
         *(accounts, background_job, celery_app, celeryhost_package, git_key, install_files, left_apps, machine_facts),
         *(owned_paths, packages, password_file, postgresql_databases, project_folder, project_git, project_look),
-        *(project_migrations, project_virtualenv, proven, redis_server, role_record, running_service, setting_line),
+        *(project_migrations, project_release, project_shared, project_virtualenv, proven, redis_server),
+        *(releases_look, releases_proven, releases_return, role_record, running_service, setting_line),
         *(status, supervisor_programs, supervisord),
     )
 }

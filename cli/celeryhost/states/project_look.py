@@ -26,7 +26,11 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         except KeyError:
             groups[app["name"]] = app["user"]
     environments = [
-        {"revision": app["requirements"] is not False and stamp(app["virtualenv"])} for app in params["apps"]
+        {
+            "revision": app["requirements"] is not False and stamp(app["virtualenv"]),
+            "path": os.path.realpath(app["virtualenv"]),
+        }
+        for app in params["apps"]
     ]
     return {"changed": False, "problems": problems, "groups": groups, "environments": environments}
 

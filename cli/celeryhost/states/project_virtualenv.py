@@ -18,6 +18,7 @@ from ..account import converse, legible, named, run
 from ..account import error as cause
 from ..celery import resp
 from ..errors import Failure
+from ..project import releases
 from ..project.git_key import lent
 from ..scripts import requirements, source
 from . import evidence, installer
@@ -39,6 +40,8 @@ ARGUMENTS = {
     "redis_version": {"type": "str", "default": ""},
     "record": {"type": "path"},
     "key": {"type": "path"},
+    "folder": {"type": "path"},
+    "app": {"type": "str", "default": ""},
 }
 
 LOCK = "/run/celeryhost/pip.lock"
@@ -135,6 +138,8 @@ class Environment:
         self.python = os.path.join(self.path, "bin", "python")
         self.owner = params["owner"]
         self.warnings: list[str] = []
+        known = releases.load(params["app"]).releases if params["folder"] else []
+        self.place = Place(self.path, self.owner, params["folder"], [each.virtualenv for each in known])
 
     def versions(self, path: str | None = None) -> list[str] | None:
         """Versions of celery and kombu in it; None when it does not work."""
@@ -171,7 +176,10 @@ class Environment:
 
     def fill(self, found: dict[str, Any], ours: list[str], revision: str) -> list[str]:
         """Make a new one, see that it works, and only then have it take the place of the other; return `versions`."""
-        redis, place = self.params["redis_version"], Place(self.path, self.owner)
+        redis, place = self.params["redis_version"], self.place
+        if (other := place.other(revision)) and (versions := self.versions(other)):
+            place.switch(other)
+            return versions
         path = place.new(revision)
         # What builds a package might use the key, too: it is lent where it is needed, and no further.
         by_ssh = any(BY_SSH.search(text) for text in found["texts"].values())
@@ -387,7 +395,11 @@ def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if not found["kind"] and os.path.lexists(os.path.join(directory, "manage.py")):
         celery.append("django")  # declared nowhere, and manage.py does nothing without it
     python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
-    wanted = [found["texts"], celery, python, params["system_site_packages"]]
+    texts = found["texts"]
+    if params["folder"]:  # which releases share, unless they install the project itself from its folder
+        top = "" if requirements.is_local(texts) else params["top"]
+        texts = {os.path.relpath(path, top) if top else path: text for path, text in texts.items()}
+    wanted = [texts, celery, python, params["system_site_packages"]]
     revision = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
     versions = ((check and known_versions(params["record"])) or environment.versions()) if account else None
     lacking = environment.lacking(params["tools"]) if versions else []
@@ -417,6 +429,7 @@ def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         "changed": changed,
         "pending": changed,
         "revision": revision if params["managed"] else "",
+        "path": os.path.realpath(environment.path),
         "celery": versions[0] if versions else "",
         # A task in the background leaves its result on the host, and an index may have a password.
         "diff": {"before": "", "after": after} if changed and check else {},

@@ -27,7 +27,7 @@ FILE = {
     "content": {"type": "str", "no_log": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-ARGUMENTS = {
+ARGUMENTS: dict[str, Any] = {
     **FILE,
     "files": {"type": "list", "elements": "dict", "options": FILE},
     "config": {"type": "path", "default": SUPERVISORD_CONF},
