@@ -16,6 +16,7 @@ from ..errors import DENIED, UNKNOWN, USAGE, Failure, near
 from ..hosts.inventory import targets
 from ..hosts.remote import is_remote
 from ..hosts.target import Target
+from ..lock import held, person
 from ..plain import plain
 from ..project import releases as record
 from ..supervisor import locate
@@ -46,11 +47,11 @@ def deploy(
         raise Failure("--version is of one app", USAGE, "celeryhost deploy APP --version V")
     if version is not None and (not version or version.startswith(("-", ":", "+", "^"))):
         raise Failure(f"version {version!r} is no branch, tag or commit", USAGE, "name one")
-    variables: dict[str, Any] = {"project_only": [app]} if app else {}
+    variables: dict[str, Any] = {"lock_command": "deploy"} | ({"project_only": [app]} if app else {})
     variables |= {"project_versions": {app: version}} if version else {}
     variables |= {"project_again": True} if again else {}
     variables |= {"project_drop_unknown": True} if drop_unknown else {}
-    extra = [*arguments(options), "--tags", "project,celery", *(["-e", json.dumps(variables)] if variables else [])]
+    extra = [*arguments(options), "--tags", "project,celery", "-e", json.dumps(variables)]
     inventory, limit = options["inventory"] or target.inventory, options["limit"] or target.hosts
     return core.playbook("provision", inventory, limit, extra, options["ask_become_pass"])
 
@@ -82,9 +83,13 @@ def releases(target: Target, app: str | None, as_json: bool) -> int:
 @click.argument("release", required=False)
 @click.option("--across-migrations", "across", is_flag=True, help="Though migrations were applied since.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (docs/json.md).")
+@click.option("--wait", is_flag=True, help="Wait for another run on a host, instead of being refused.")
 @click.option("--yes", is_flag=True, help="Do not ask before it is done on several hosts.")
+@click.option("--by", default="", hidden=True)
 @click.pass_obj
-def rollback(target: Target, app: str, release: str | None, across: bool, as_json: bool, yes: bool) -> int:
+def rollback(
+    target: Target, app: str, release: str | None, across: bool, as_json: bool, wait: bool, yes: bool, by: str
+) -> int:
     """Go back to RELEASE, or to the one that worked before this one, and prove that it works.
 
     It takes no network, and no commit that was rolled back is deployed again without --again.
@@ -93,7 +98,8 @@ def rollback(target: Target, app: str, release: str | None, across: bool, as_jso
         hosts = targets(target.inventory, target.hosts)
         if len(hosts) > 1:
             confirm(f"Go back with {app} on {len(hosts)} hosts?", yes)
-        argv = ["rollback", "--yes", *(["--across-migrations"] if across else []), "--", app, *filter(None, [release])]
+        options = [*(["--across-migrations"] if across else []), *(["--wait"] if wait else [])]
+        argv = ["rollback", "--yes", f"--by={by or person()}", *options, "--", app, *filter(None, [release])]
 
         def show(host: str, data: dict[str, Any]) -> None:
             _say(data, as_json, host)
@@ -106,7 +112,8 @@ def rollback(target: Target, app: str, release: str | None, across: bool, as_jso
     config = locate.find(target.config, target.url, target.user).config
     if not config:
         raise Failure("going back changes files that a server's address does not name", USAGE, "name -c FILE")
-    now, left = go_back(app, release, config, across)
+    with held("rollback", wait, lambda text: click.echo(f"celeryhost: waiting: {text}", err=True), by):
+        now, left = go_back(app, release, config, across)
     _say({"version": VERSION, "app": app, "release": now, "left": left}, as_json)
     return 0
 
