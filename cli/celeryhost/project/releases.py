@@ -7,16 +7,19 @@ their places again, which takes neither a network nor what describes the app.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..errors import FAILED, UNKNOWN, Failure
 from ..paths import RELEASES
 
+LONGEST = 500  # characters of a reason
 PREPARED, PROVEN, FAILED_STATE, ROLLED_BACK = "prepared", "proven", "failed", "rolled back"
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{1,12}")
 
@@ -68,11 +71,12 @@ class Record:
         return max(others, key=lambda each: each.proven, default=None)
 
     def kept(self, count: int) -> list[Release]:
-        """What stays: the current one, the last `count` that were seen to work, and what has been made since then."""
+        """What stays: the current one, the newest, of those that were seen to work and those that a person has gone
+        back from, which are not to be deployed again, the last `count` each."""
         proven = sorted((each for each in self.releases if each.state == PROVEN), key=lambda each: each.proven)
-        stay = {each.id for each in proven[-count:]} | {self.current}
-        newest = self.releases[-1:]
-        return [each for each in self.releases if each.id in stay or each in newest or each.state == ROLLED_BACK]
+        left = [each for each in self.releases if each.state == ROLLED_BACK]
+        stay = {each.id for each in [*proven[-count:], *left[-count:], *self.releases[-1:]]} | {self.current}
+        return [each for each in self.releases if each.id in stay]
 
     def since(self, release: Release) -> list[str]:
         """The migrations that were applied for what came after a release."""
@@ -121,6 +125,25 @@ def save(record: Record) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(f"{path}.new", path)
+
+
+@contextlib.contextmanager
+def preparing(directory: str, really: bool = True) -> Iterator[None]:
+    """Around a step before the switch: a Failure of it is noted with the release that `directory` is of."""
+    try:
+        yield
+    except Failure as failure:
+        if really and f"{os.sep}releases{os.sep}" in directory:
+            _fail(directory, failure.message)
+        raise
+
+
+def _fail(directory: str, why: str) -> None:
+    for record in map(load, apps()):
+        for release in record.releases:
+            if f"{directory}/".startswith(f"{release.code}/") and release.state in (PREPARED, FAILED_STATE):
+                release.state, release.reason = FAILED_STATE, why[:LONGEST]
+                save(record)
 
 
 def apps() -> list[str]:

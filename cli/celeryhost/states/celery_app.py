@@ -14,6 +14,7 @@ from ..account import inherited, last_line, legible, named, run
 from ..apps import WORKER_SETTINGS
 from ..celery import redis_places
 from ..errors import Failure
+from ..project import releases
 from ..project.preflight import not_installed
 from ..scripts import redis as redis_script
 from ..scripts import source
@@ -117,6 +118,11 @@ MISSING = {
 
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    with releases.preparing(params["app"]["directory"], really=not check):
+        return _bring(params, check)
+
+
+def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     app = params["app"]
     name, python = app["name"], f"{app['virtualenv']}/bin/python"
     nothing = {"changed": False, "transport_options": {}, "unsupported": [], "pending": None, "versions": None}

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..account import error, run
 from ..errors import Failure
+from ..project import releases
 from ..scripts import mysql as mysql_script
 from ..scripts import source
 
@@ -46,6 +47,11 @@ print("\n" + json.dumps([plan.getvalue(), found]))
 
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
+    with releases.preparing(params["directory"], really=not check):
+        return _bring(params, check)
+
+
+def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     directory, python = params["directory"], f"{params['virtualenv']}/bin/python"
     if check and not os.access(python, os.X_OK):
         return {"changed": True, "pending": [], "diff": {"before": "", "after": "all migrations\n"}}

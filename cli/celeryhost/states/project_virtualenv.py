@@ -373,7 +373,8 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     os.makedirs(os.path.dirname(LOCK), mode=0o700, exist_ok=True)  # nobody else's to hold
     with open(LOCK, "a", encoding="ascii", opener=lambda path, flags: os.open(path, flags, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _bring(params, check)
+        with releases.preparing(params["directory"]):
+            return _bring(params, check)
 
 
 def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         record = releases.load(app["name"])
         running, failed = record.running(), record.of_id(app["id"])
         if failed and failed is not running:
-            failed.state, failed.reason = releases.FAILED_STATE, params["why"][:500]
+            failed.state, failed.reason = releases.FAILED_STATE, params["why"][: releases.LONGEST]
             releases.save(record)
         if running is None:
             said.append(f"{app['name']}: there is no release before {app['id']} to go back to")
