@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
                     for package in check.answers[key].get("missing", ())
                 )
             ),
-            "said": f"Differs: {said}" if due else ["Nothing differs.", *found.said],
+            "said": [*found.remarks, *([f"Differs: {said}"] if due else ["Nothing differs.", *found.said])],
         }
 
     def _role(self, name) -> Role:

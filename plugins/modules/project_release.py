@@ -38,7 +38,7 @@ EXAMPLES = r"""
 RETURN = r"""
 id: {description: Name of the release., type: str}
 code: {description: Its folder., type: str}
-held: {description: "Why another release than that of the commit is to run; else empty.", type: str}
+remark: {description: "Why another release than that of the commit is to run; else empty.", type: str}
 """
 
 if __name__ == "__main__":

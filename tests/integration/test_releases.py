@@ -41,7 +41,7 @@ def prove(base, made, keep=5, check=False, virtualenv=None):
 
 
 def test_a_commit_is_made_once_and_not_under_check(base):
-    assert release(base, "1" * 40, check=True) == {"changed": True, "id": "", "code": "", "held": ""}
+    assert release(base, "1" * 40, check=True) == {"changed": True, "id": "", "code": "", "remark": ""}
     assert not (base / "releases").exists()
     made = release(base, "1" * 40)
     assert Path(made["code"], "manage.py").read_text() == "one\n"
@@ -78,7 +78,7 @@ def test_what_somebody_went_back_from_is_not_run_again_but_when_told(base):
     releases.save(record)
     held = release(base, "2" * 40)
     assert (held["id"], held["changed"]) == (first["id"], False)
-    assert f"{second['id']} of app mysite was rolled back: {first['id']} stays" in held["held"]
+    assert f"{second['id']} of app mysite was rolled back: {first['id']} stays" in held["remark"]
     assert release(base, "2" * 40, again=True)["id"] == second["id"]
     assert release(base, "")["id"] == first["id"], "an app that is left out stays with what runs"
 

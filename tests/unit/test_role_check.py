@@ -219,6 +219,22 @@ def test_debug_is_said():
     assert Host(role(tasks), word="c")().said == []
 
 
+def test_a_remark_is_said_whether_its_role_runs_or_not():
+    tasks = "- {name: One, celeryhost.celeryhost.files: {path: a}}"
+    for changed in (True, False):
+        assert Host(role(tasks), there={"a": {"changed": changed, "remark": "stays"}})().remarks == ["stays"]
+
+
+def test_a_block_with_a_rescue_is_checked_as_it_is_without():
+    tasks = """
+- name: Switch, or go back
+  block: [{name: One, celeryhost.celeryhost.files: {path: a}}]
+  rescue: [{name: Back, ansible.builtin.command: back}]
+"""
+    assert Host(role(tasks))().differs == {}
+    assert Host(role(tasks), there={"a": {"changed": True}})().differs == {"one": ["One"]}
+
+
 def test_names_that_are_hidden_are_not_known_however_they_are_reached():
     tasks = "- {name: Task, celeryhost.celeryhost.files: {path: '{{ through }}'}}"
     found = Host(role(tasks, through="{{ hostvars['a'].url | default('') }}"), hidden=("hostvars",), hostvars={})()

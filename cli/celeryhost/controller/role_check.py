@@ -71,6 +71,7 @@ class Found:
     asked: dict[str, str] = field(default_factory=dict)  # {key: state} of all questions, answered or not
     facts: dict[str, Any] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # of states, to be said whether their role runs or not
     refusal: str = ""
 
 
@@ -207,6 +208,8 @@ class RoleCheck:
         result = {"changed": bool(answer.get("changed")), "failed": False} | answer
         if why := answer.get("failed"):
             result |= {"msg": why, "failed": task.get("failed_when") is not False, "changed": False}
+        if remark := answer.get("remark"):
+            self.found.remarks.append(str(remark))
         differs = result["failed"] or (result["changed"] and not _is_look(task))
         if differs:
             why = why or answer.get("why")

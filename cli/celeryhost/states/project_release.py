@@ -38,7 +38,7 @@ mv -T "$1.part" "$1"
 
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
-    """`id` and `code` of the release to run, `held` where that is not the one of this commit: a person has gone back
+    """`id` and `code` of the release to run, `remark` where that is not the one of this commit: a person has gone back
     from that."""
     record = releases.load(params["app"])
     running, found = record.running(), record.of_commit(params["commit"][:12])
@@ -48,7 +48,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         return _told(running, False)
     if found and found.state == releases.ROLLED_BACK and running and not params["again"]:
         said = f"{found.id} of app {params['app']} was rolled back: {running.id} stays, until another commit or --again"
-        return _told(running, False) | {"held": said}
+        return _told(running, False) | {"remark": said}
     if found:
         return _told(found, False)
     if check:
@@ -87,4 +87,4 @@ def share(owner: str, code: str, before: str, shared: str, paths: list[str], do:
 
 def _told(release: releases.Release | None, changed: bool) -> dict[str, Any]:
     code, name = (release.code, release.id) if release else ("", "")
-    return {"changed": changed, "id": name, "code": code, "held": ""}
+    return {"changed": changed, "id": name, "code": code, "remark": ""}
