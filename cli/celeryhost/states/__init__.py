@@ -5,8 +5,8 @@ under `check`), returns what Ansible's module returns, `changed` among it, and r
 and the look that compares everything at once (look.py) have one description and one code.
 
 For that look (controller/role_check.py) a state may also have UNASKED, names of arguments that it is not given then,
-and COSTLY, which keeps it from being asked before it is known that the answer will be wanted. It says a `remark` that is in a
-result.
+and COSTLY, which keeps it from being asked before it is known that the answer will be wanted. A `remark` that is in
+its result is said.
 """
 
 from __future__ import annotations
