@@ -8,17 +8,13 @@ import sys
 from pathlib import Path
 
 import jinja2
-from ansible import __version__ as release
-from ansible import constants
 from ansible.errors import AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible.utils.unsafe_proxy import wrap_var
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from celeryhost import cache
 from celeryhost.controller.asking import ask
-from celeryhost.controller.compiled import kept
 from celeryhost.controller.halves import completed
 from celeryhost.controller.role_check import Role, RoleCheck, State, Unknown
 from celeryhost.errors import Failure
@@ -27,8 +23,6 @@ from celeryhost.states.look import STATES
 
 ROLES = Path(__file__).parents[2] / "roles"  # not resolved: as Ansible has read them for the plays to come
 TEMPLATES = ROLES.parent / "templates"
-# What of Ansible has a say in the code that Jinja makes.
-CODING = (release, str(getattr(constants, "ALLOW_EMBEDDED_TEMPLATES", "")))
 RECORD = "role_record"
 
 
@@ -55,8 +49,7 @@ class ActionModule(ActionBase):
         )
         check.answers |= wrap_var(dict(arguments.get("answers") or {}))
         try:
-            with kept(f"{cache.folder()}/check.compiled", *CODING):
-                return result | self._checked(check, names, first) | {"_ansible_no_log": True}
+            return result | self._checked(check, names, first) | {"_ansible_no_log": True}
         except Failure as failure:
             return result | {"failed": True, "msg": str(failure)}
 
