@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import FAILED
 from ..errors import OK as FINE
 from ..masking import hide_passwords
+from ..project.tasks import MISREAD
 from . import FAIL, OK, ROOT, SKIP, Finding, Skip, beat, fail, machine, messages, programs, project, redis, supervision
 from .host import Host, processes
 
@@ -25,6 +26,7 @@ class Check(NamedTuple):
     good: str | None
 
 
+MISREAD_FIX = "see that its virtual environment is whole: celeryhost provision"
 LONGEST = 2000  # characters of a text: what the project has said is in some
 
 CHECKS = (
@@ -106,6 +108,9 @@ def _looked(check: Check, name: str, args: tuple[Any, ...]) -> Iterator[Finding]
         yield Finding(SKIP, name, str(reason), check=check.name)
     except PermissionError:
         yield Finding(SKIP, name, ROOT, check=check.name)
+    except MISREAD as error:  # one app's Python, which may be any program, hides no other finding
+        cause = f"{type(error).__name__}: {error}"[:LONGEST]
+        yield Finding(FAIL, name, "what it answers makes no sense", cause, MISREAD_FIX, check.name)
     else:
         if not found:
             yield Finding(OK, name, check.good, check=check.name)
@@ -116,7 +121,7 @@ def beats(host: Host) -> list[dict[str, Any]]:
     found = []
     with suppress(Skip):
         for app in host.apps:
-            with suppress(Skip):
+            with suppress(Skip, *MISREAD):
                 if app.beats and beat.running(app.beats[0], processes()):
                     found.append({"app": app.name, "broker": messages.identity(app)})
     return found

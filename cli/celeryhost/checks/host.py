@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from shlex import split
 from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from .. import others, proc
 from ..celery import command_line
@@ -244,7 +245,9 @@ class Host:
         for app in apps:
             try:
                 url, kombu = app.probe["broker"]["url"], app.probe["broker"]["kombu"]
-            except Skip:
+                urlsplit(url).port  # noqa: B018 - raises ValueError, for what is no text AttributeError
+                kombu = str(kombu)
+            except (Skip, *tasks.MISREAD):
                 url, kombu = app.parts[0].program.environment.get("CELERY_BROKER_URL", ""), ""
             if url.partition(":")[0] in ("redis", "rediss", "redis+socket"):
                 yield url, kombu

@@ -109,7 +109,8 @@ def show(target: Target, app: str | None, count: int, at: str | None, lang: str,
     if as_json:
         print(json.dumps({"version": VERSION, "apps": found}))
     else:
-        _show(found, lang)
+        with tasks.understood("beat"):
+            _show(found, lang)
     return OK
 
 
@@ -151,7 +152,8 @@ def run(target: Target, name: str, app: str | None, dry_run: bool, timeout: floa
         longest = timeout + tasks.START_SECONDS + schedules.READ_SECONDS
         return _on_hosts(target, words, as_json, _result, longest)
     beat, entry = schedules.find(target, name, app)
-    found = schedules.message(entry) if dry_run else schedules.fire(beat, entry, timeout)
+    with tasks.understood(beat.runner.program.name):
+        found = schedules.message(entry) if dry_run else schedules.fire(beat, entry, timeout)
     if as_json:
         print(json.dumps({"version": VERSION, "entry": name, **found}))
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from ..scripts import source
 from ..scripts import task as task_script
 from ..supervisor import conffile, locate
 
+LONGEST = 400  # characters of what has been answered, where that makes no sense
 START_SECONDS = 60  # until the project is imported, on a small board too
 
 
@@ -51,6 +53,24 @@ MEANING = {
 }
 
 
+# What reading something else raises than what was meant.
+MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@contextlib.contextmanager
+def understood(name: str) -> Iterator[None]:
+    """Around the reading of what a project's Python has answered: its account may have put any program there.
+
+    Raises Failure (FAILED) where it makes no sense.
+    """
+    try:
+        yield
+    except MISREAD as error:
+        why = f"{type(error).__name__}: {str(error)[:LONGEST]}"
+        fix = "see that its virtual environment is whole: celeryhost provision"
+        raise Failure(f"{name}: what its Python answers makes no sense ({why})", FAILED, fix) from None
+
+
 def run(
     target: Target,
     name: str | None,
@@ -76,14 +96,17 @@ def send(
     """`run`, by a Worker that is known (a beat will do); `more` of the request, such as `sending`."""
     request = {"task": name, "args": args, "kwargs": kwargs, "timeout": timeout, **more}
     found = ask(worker, request, timeout + START_SECONDS, task_script)
-    if "error" not in found:
-        return found
-    if found["error"] == "unknown":
-        tasks = [task for task in found["known"] if not task.startswith("celery.")]
-        fix = near(name or "", found["known"]) or f"there are {', '.join(tasks) or 'none but those of Celery itself'}"
-        raise Failure(found["message"], UNKNOWN, fix)
-    code, fix = MEANING[found["error"]]
-    raise Failure(f"{worker.program.name}: {found['message']}", code, fix)
+    with understood(worker.program.name):
+        if "error" not in found:
+            texts = {key: found[key] and str(found[key]) for key in ("task", "remark")}
+            return found | texts | {"result": found["result"], "seconds": round(found["seconds"], 3)}
+        if found["error"] == "unknown":
+            tasks = [task for task in found["known"] if not task.startswith("celery.")]
+            near_by = near(name or "", found["known"])
+            fix = near_by or f"there are {', '.join(tasks) or 'none but those of Celery itself'}"
+            raise Failure(str(found["message"]), UNKNOWN, fix)
+        code, fix = MEANING[found["error"]]
+        raise Failure(f"{worker.program.name}: {found['message']}", code, fix)
 
 
 def value(text: str) -> Any:
@@ -192,11 +215,13 @@ def ask(worker: Worker, request: dict[str, Any], timeout: float, *scripts: Modul
     except OSError as error:
         raise Failure(f"{program.name}: {error.filename}: {error.strerror}", FAILED, "see celeryhost status") from None
     try:
-        answer: dict[str, Any] = json.loads(stdout)
+        answer = json.loads(stdout)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict):
         return answer
-    except ValueError:
-        said = (stderr.decode(errors="replace").strip().splitlines() or [f"exit code {code}"])[-1]
-        raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED) from None
+    said = account.last_line(stderr.decode(errors="replace")) if stderr.strip() else f"exit code {code}"
+    raise Failure(f"{program.name}: {worker.python} did not answer: {said}", FAILED)
 
 
 def runs_as(program: conffile.Program) -> pwd.struct_passwd:

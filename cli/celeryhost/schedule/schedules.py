@@ -81,9 +81,10 @@ def read(target: Target, app: str | None, count: int, at: str | None) -> list[di
     for beat, state, away in _beats(target, app):
         known = beat.runner.program.group is not None  # else the workers of its broker may be anybody's
         answer = _ask(beat, {"do": "read", "next": count, "at": at, "away": away, "ask": known})
-        for entry in answer["entries"]:
-            _complete(entry)
-        found.append({"app": beat.app, "program": beat.runner.program.name, "state": state, **answer})
+        with tasks.understood(beat.runner.program.name):
+            for entry in answer["entries"]:
+                _complete(entry)
+        found.append({**answer, "app": beat.app, "program": beat.runner.program.name, "state": state})
     return found
 
 
@@ -228,7 +229,14 @@ def _complete(entry: dict[str, Any]) -> None:
 def _ask(beat: Beat, request: dict[str, Any]) -> dict[str, Any]:
     request = {**request, "scheduler": beat.scheduler, "schedule": beat.schedule}
     answer = tasks.ask(beat.runner, request, READ_SECONDS, task_script, schedule_script)
-    return _check(answer, f"{beat.runner.program.name}: ")
+    with tasks.understood(beat.runner.program.name):
+        _check(answer, f"{beat.runner.program.name}: ")
+        for entry in answer["entries"]:
+            if not isinstance(entry["name"], str) or not isinstance(entry["fields"], dict):
+                raise TypeError(f"an entry {entry['name']!r} of {entry['fields']!r}")
+            # A moment is drawn and compared.
+            entry["next"] = [[float(moment), *rest] for moment, *rest in entry["next"]]
+    return answer
 
 
 def _check(answer: dict[str, Any], where: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import DENIED, NOT_RUNNING, Failure
 from ..hosts.target import Target
+from ..project.tasks import MISREAD
 from ..schedule import schedules
 from .parts import Part
 
@@ -54,7 +55,13 @@ class Schedule:
 
         The time has passed where beat is late.
         """
-        moments = []
+        try:
+            return min(self._moments(part, now), default=None), self.remark
+        except MISREAD as error:  # the project's Python may be any program
+            return None, f"what its Python answers makes no sense ({type(error).__name__})"
+
+    def _moments(self, part: Part, now: float) -> list[list[Any]]:
+        moments: list[list[Any]] = []
         for entry in self.entries.get(part.program, ()):
             sent = part.sent.get(entry["name"])
             if entry["enabled"] is False:
@@ -63,4 +70,4 @@ class Schedule:
                 moments.append([round(sent + entry["fields"]["seconds"], 2), entry["name"]])
             else:  # what beat has kept of its last runs may be some minutes old
                 moments += [[moment, entry["name"]] for moment, _ in entry["next"] if moment > now][:1]
-        return min(moments, default=None), self.remark
+        return moments
