@@ -23,10 +23,14 @@ DOWN = 7  # supervisord does not answer
 UNREACHABLE = 8  # the host does not answer
 TIMEOUT = 9  # the wait ended first
 UNPROVEN = 10  # all was brought, and was not seen to work: a program ends over and over, a task does not come back
+HOOK = 11  # a program of the person's own, hooks/pre-deploy, forbids it
 INTERRUPTED = 130  # Ctrl-C
 
 # Of several outcomes the first in this order is the exit code: what hides most comes first.
-GRAVITY = (INTERRUPTED, USAGE, UNREACHABLE, DOWN, DENIED, UNKNOWN, FAILED, UNPROVEN, TIMEOUT, NOT_RUNNING, STARTING, OK)
+GRAVITY = (
+    *(INTERRUPTED, USAGE, UNREACHABLE, DOWN, DENIED, UNKNOWN, FAILED, HOOK, UNPROVEN, TIMEOUT, NOT_RUNNING, STARTING),
+    OK,
+)
 
 
 def worst(codes: Iterable[int]) -> int:

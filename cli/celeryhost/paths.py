@@ -29,6 +29,7 @@ SUPERVISOR_PIDFILE = "/run/supervisord.pid"
 # Debian's packages that role redis may install: the same in all but their name.
 REDIS_PACKAGES = ("redis-server", "valkey-server")
 
+HOOKS = "hooks"  # the folder beside an inventory with programs of a person's own (hooks.py)
 PACKAGE = os.path.dirname(os.path.realpath(__file__))
 COLLECTION = "celeryhost.celeryhost"  # as galaxy.yml names it
 _PLACE = os.path.join("ansible_collections", *COLLECTION.split("."))

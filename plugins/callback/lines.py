@@ -18,8 +18,8 @@ from ansible.plugins.callback.default import CallbackModule as Default
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "module_utils"))
 
-from celeryhost.controller.locking import OUTCOME
-from celeryhost.errors import FAILED, OK, UNREACHABLE
+from celeryhost.controller.locking import REPORT
+from celeryhost.errors import FAILED, HOOK, OK, UNREACHABLE
 from celeryhost.paths import COLLECTION
 from celeryhost.plain import plain, plain_lines
 
@@ -116,8 +116,8 @@ class CallbackModule(Default):
             told = [part.get("exit_code") for part in parts if isinstance(part, dict)]
             code = next((code for code in told if isinstance(code, int)), 1)
             self._codes[result._host.get_name()] = code
-            if OUTCOME in os.environ:
-                os.write(int(os.environ[OUTCOME]), b"%d\n" % code)
+            if REPORT in os.environ:
+                os.write(int(os.environ[REPORT]), b"%d\n" % code)
         self._note(result, self._reason(result), C.COLOR_WARN if ignore_errors else C.COLOR_ERROR)
         self._came(result, "ignored" if ignore_errors else "FAILED")
 
@@ -163,6 +163,8 @@ class CallbackModule(Default):
             line = " ".join(f"{word}={count['failures' if word == 'failed' else word]}" for word in words)
             self._display.display(f"{host} : {line}", color=color.get(worst, C.COLOR_OK))
 
+        if REPORT in os.environ and any(stats.changed.values()):
+            os.write(int(os.environ[REPORT]), b"changed\n")
         for host, path in self._kept.items():
             with contextlib.suppress(OSError):
                 Path(path).write_text(json.dumps(self._how_it_went(stats.summarize(host), host)), encoding="utf-8")
@@ -170,7 +172,8 @@ class CallbackModule(Default):
     def _how_it_went(self, count, host) -> dict:
         """What is noted of a run on the host itself."""
         code = UNREACHABLE if count["unreachable"] else self._codes.get(host, FAILED) if count["failures"] else OK
-        return {"outcome": "failed" if code else "ok", "exit_code": code, "changed": bool(count["changed"])}
+        outcome = "ok" if code == OK else "refused" if code == HOOK else "failed"
+        return {"outcome": outcome, "exit_code": code, "changed": bool(count["changed"])}
 
     def _wait(self) -> None:
         """A dot on the open line, so that a long wait does not look like a hang."""

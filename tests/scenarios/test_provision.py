@@ -19,6 +19,7 @@ from tests.scenarios import pages
 from .ansibles import add_a_task, look_and_choose, use_one_role
 from .attacks import attack
 from .drift import find_and_mend
+from .hooks import around_a_provisioning
 from .locks import one_at_a_time
 from .refused import refuse_and_mend
 from .valkey import use_valkey
@@ -76,6 +77,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     look_and_choose(board, tmp_path)
     add_a_task(board, tmp_path)
     one_at_a_time(board, tmp_path)
+    around_a_provisioning(board, tmp_path)
 
     with subtests.test("the web pages"):
         pages.look(tmp_path, "inventory/mine", screenshots)

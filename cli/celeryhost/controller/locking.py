@@ -22,7 +22,7 @@ from ..scripts import hold, keeper, source
 if TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
 
-OUTCOME = "CELERYHOST_OUTCOME"  # descriptor that takes what is to be told of the run, a line each
+REPORT = "CELERYHOST_REPORT"  # descriptor that takes what is to be told of the run, a line each
 ARGUMENTS = "CELERYHOST_ARGUMENTS"  # what the command was called with, for the record
 CLIENT = "CELERYHOST_CLIENT"  # descriptor that is at its end when the command that started the run is gone
 CONNECTIONS = ("ssh", "local")
@@ -66,7 +66,7 @@ def _kept(action: ActionBase, host: str, command: str, wait: bool, tell: Callabl
     asks = become and become.success and any(become.success in word for word in words)
     password = become.get_option("become_pass", playcontext=action._play_context) if asks else None
     folder = tempfile.mkdtemp(prefix="celeryhost-")
-    descriptors = {name: os.environ.get(name) for name in (OUTCOME, CLIENT)}
+    descriptors = {name: os.environ.get(name) for name in (REPORT, CLIENT)}
     handles = {name: int(number) for name, number in descriptors.items() if number}
     request = {
         "argv": words,
@@ -80,7 +80,7 @@ def _kept(action: ActionBase, host: str, command: str, wait: bool, tell: Callabl
         "password": password,
         "outcome": f"{folder}/outcome",
         "client": handles.get(CLIENT),
-        "report": handles.get(OUTCOME),
+        "report": handles.get(REPORT),
         "silence": hold.SILENCE,
         "host": host,
     }

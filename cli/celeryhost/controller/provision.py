@@ -13,30 +13,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import isolated, masking, paths
-from ..errors import DENIED, FAILED, INTERRUPTED, OK, TIMEOUT, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
+from ..errors import DENIED, FAILED, HOOK, INTERRUPTED, OK, TIMEOUT, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
 from ..hosts import inventory as known_hosts
 from ..hosts.inventory import default_sources, load
-from .locking import ARGUMENTS, CLIENT, OUTCOME
+from . import deploying
+from .locking import ARGUMENTS, CLIENT, REPORT
 
 GROUPS = ("redis", "celery_workers", "celery_beat")
 
 # What ansible-playbook exits with (ansible/executor/task_queue_manager.py, ansible/cli/__init__.py): a host's
 # failure 2 and an unreachable host 4 are added up, 99 is Ctrl-C, the others say themselves what is wrong.
 _CODES = {0: OK, 4: UNREACHABLE, 6: UNREACHABLE, 99: INTERRUPTED}
-_OWN = (UNPROVEN, TIMEOUT)  # what failed hosts may say, where all say the same
+_OWN = (UNPROVEN, TIMEOUT, HOOK)  # what failed hosts may say, where all say the same
 _KEEPERS = 5  # seconds that those who keep locks may take to let them go
 
 
 def playbook(
-    name: str, inventory: str | None = None, limit: str | None = None, extra: Sequence[str] = (), ask: bool = False
+    name: str,
+    inventory: str | None = None,
+    limit: str | None = None,
+    extra: Sequence[str] = (),
+    ask: bool = False,
+    tell: Callable[[str], object] = lambda text: None,
 ) -> int:
     """Run playbooks/NAME.yml, its output going to the terminal: this package's exit code for it.
 
     `inventory` None is the default one; `limit` is a host pattern; `extra` are further arguments of
-    ansible-playbook; `ask` asks for the sudo password.
+    ansible-playbook; `ask` asks for the sudo password; `tell` is told what the hook says that is run at the end.
     Raises Failure when it can't even begin: USAGE, UNKNOWN (host, group), DENIED (sudo), FAILED (no Ansible).
     """
     tree = paths.tree()
@@ -52,23 +58,38 @@ def playbook(
         command += ["--inventory", source]
     command += ["--limit", limit] if limit else []
     command += ["--ask-become-pass"] if ask else []
+    said = _without_values([*(["-i", inventory] if inventory else []), *(["-H", limit] if limit else []), *extra])
+    environment = _environment(tree) | {ARGUMENTS: json.dumps(said)}
+    about = {} if "--check" in extra else deploying.about(name, sources)
+    began = time.monotonic()
+    code, told = _run(command, environment | ({deploying.ABOUT: json.dumps(about)} if about else {}))
+    lost = [line.removeprefix("lost ") for line in told if line.startswith("lost ")]
+    code = TIMEOUT if lost else code
+    try:
+        if text := deploying.end(about, told, code, time.monotonic() - began, "changed" in told):
+            tell(text)
+    except Failure as failure:  # what was done stands
+        tell(f"celeryhost: {failure}")
+    if lost:
+        fix = "see what the other run does there, then call again"
+        what = f"{', '.join(lost)}: the connection was cut, and another run has the lock since; this one was ended"
+        raise Failure(what, TIMEOUT, fix)
+    return code
+
+
+def _run(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """This package's exit code for an ansible-playbook, and the lines that came from within it."""
     reading, writing = os.pipe()
     here, ours = os.pipe()  # nobody writes: at its end when this process is gone, by SIGKILL too
-    said = _without_values([*(["-i", inventory] if inventory else []), *(["-H", limit] if limit else []), *extra])
-    environment = _environment(tree) | {OUTCOME: str(writing), CLIENT: str(here), ARGUMENTS: json.dumps(said)}
     try:
-        code = _streamed(command, environment, (writing, here))
+        code = _streamed(command, environment | {REPORT: str(writing), CLIENT: str(here)}, (writing, here))
     finally:
         os.close(writing)
         told = _told(reading)
         for handle in (reading, here, ours):
             os.close(handle)
-    if lost := [line.removeprefix("lost ") for line in told if line.startswith("lost ")]:
-        fix = "see what the other run does there, then call again"
-        what = f"{', '.join(lost)}: the connection was cut, and another run has the lock since; this one was ended"
-        raise Failure(what, TIMEOUT, fix)
-    codes = {int(line) for line in told}
-    return _CODES.get(code, codes.pop() if len(codes) == 1 and codes <= {*_OWN} else FAILED)
+    codes = {int(line) for line in told if line.isdecimal()}
+    return _CODES.get(code, codes.pop() if len(codes) == 1 and codes <= {*_OWN} else FAILED), told
 
 
 def _without_values(words: Sequence[str]) -> list[str]:
@@ -122,6 +143,7 @@ def _environment(tree: str) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": paths.collections(),
         # An inventory with a mistake in it is else a warning, and no host at all a success.
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        **known_hosts.ignoring(),
     }
     # Ansible refuses to start in a locale that is not installed, as an ssh client's often is, or not UTF-8.
     try:

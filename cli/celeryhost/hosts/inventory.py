@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import cache
 from ..errors import FAILED, TIMEOUT, UNKNOWN, USAGE, Failure
+from ..paths import HOOKS
 
 # https://docs.ansible.com/ansible/latest/inventory_guide/intro_inventory.html#connecting-to-hosts-behavioral-inventory-parameters
 # https://docs.ansible.com/ansible/latest/collections/ansible/builtin/ssh_connection.html
@@ -215,6 +216,7 @@ def _ask_ansible(sources: list[str]) -> dict[str, Any]:
         "ANSIBLE_CONFIG": _configuration(),
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",  # half an inventory would hide hosts
         "ANSIBLE_NOCOLOR": "1",
+        **ignoring(),
     }
     try:  # a session of its own has no terminal, so it cannot stop to ask for a Vault password
         done = subprocess.run(
@@ -234,6 +236,12 @@ def _ask_ansible(sources: list[str]) -> dict[str, Any]:
         said = [line for line in done.stderr.decode(errors="replace").splitlines() if "ERROR" in line]
         reason = said[0].removeprefix("[ERROR]:").removeprefix("ERROR!").strip() if said else f"exit {done.returncode}"
         raise Failure(f"inventory {', '.join(sources)}: {reason}", FAILED, f"try {' '.join(command)}") from None
+
+
+def ignoring() -> dict[str, str]:
+    """The variable that keeps Ansible from executing hooks as inventories, where their folder lies within one."""
+    name = "ANSIBLE_INVENTORY_IGNORE_REGEX"
+    return {name: ",".join(filter(None, [os.environ.get(name), f"^{HOOKS}$"]))}
 
 
 def _reduced(listing: dict[str, Any]) -> Inventory:

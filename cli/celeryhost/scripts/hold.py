@@ -103,9 +103,11 @@ def begun(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def ended(begin: dict[str, Any], how: dict[str, Any]) -> dict[str, Any]:
-    """The line that says how it ended."""
+    """The line that says how it ended. What it was is in it, too, for those who have not seen it begin."""
     now = time.time()
-    return {"event": "end", "id": begin["id"], "time": now, "seconds": round(max(0.0, now - begin["time"]), 2), **how}
+    known = {"command": begin.get("command"), "user": begin.get("user") or begin.get("account")}
+    took = round(max(0.0, now - begin["time"]), 2)
+    return {"event": "end", "id": begin["id"], "time": now, "seconds": took, **known, **how}
 
 
 def record(told: dict[str, Any], path: str = "") -> None:

@@ -23,6 +23,7 @@ from ..supervisor import programs
 from ..supervisor.locate import Server
 from ..supervisor.rpc import Fault, Supervisor
 from .decisions import SIGNALS, Action, Program, Rules, Sight, Watch
+from .deploys import Deploys
 from .processes import look
 
 TYPE_CHECKING = False  # as typing has it, whose import would take half a megabyte
@@ -117,6 +118,7 @@ class Dog:
         self.children: dict[int, float] = {}  # pid: when it is killed
         self.pids: dict[str, int] = {}
         self.silenced = ""  # what supervisord's own failure was told as
+        self.deploys = Deploys()
         known = [Program(**program) for program in settings["programs"]]
         self.watch = Watch(known, Rules(**settings.get("rules") or {}))
         nodes: dict[tuple[str, str], dict[str, str]] = {}
@@ -135,6 +137,9 @@ class Dog:
     def look(self) -> None:
         """See everything once and do what follows from it."""
         self.reap()
+        for event, text in self.deploys.look():
+            self.log(text[:LONGEST])
+            self.tell(event, "", text[:LONGEST])
         try:
             sights = {process.name: self.sight(process) for process in programs.processes(self.supervisor)}
         except (Failure, Fault) as error:
