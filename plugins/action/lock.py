@@ -36,15 +36,16 @@ class ActionModule(ActionBase):
         except Failure as failure:
             return result | {"failed": True, "msg": str(failure)}
 
-    @staticmethod
-    def _pre_deploy(task_vars) -> dict:
+    def _pre_deploy(self, task_vars) -> dict:
         """What its output is, or why it forbids the run."""
         if not os.environ.get(deploying.ABOUT):
             return {}
         names = list(task_vars["ansible_play_hosts"])
         apps = [app for name in names for app in task_vars["hostvars"][name].get("celery_apps") or []]
         try:
-            said = deploying.begin(names, [app for app in apps if isinstance(app, dict)])
+            said = deploying.begin(
+                str(self._task.args["command"]), names, [app for app in apps if isinstance(app, dict)]
+            )
         except Failure as failure:
             return {"failed": True, "msg": str(failure), "exit_code": failure.code}
         return {"msg": said.splitlines(), "_ansible_verbose_always": True} if said else {}

@@ -11,7 +11,7 @@ from celeryhost import errors, hooks
 from celeryhost.controller import deploying
 from celeryhost.hosts.inventory import load
 
-TELL = '#!/bin/sh\necho "$CELERYHOST_HOSTS|$CELERYHOST_VERSION|$CELERYHOST_OUTCOME"\n'
+TELL = '#!/bin/sh\necho "$CELERYHOST_COMMAND|$CELERYHOST_HOSTS|$CELERYHOST_VERSION|$CELERYHOST_OUTCOME"\n'
 
 
 @pytest.fixture
@@ -44,19 +44,19 @@ def test_it_lies_beside_a_file_or_a_folder(tmp_path, hook):
 def test_before_and_after(tmp_path, hook, monkeypatch):
     for name in (hooks.PRE, hooks.POST, hooks.FAILED):
         hook(name, f'{TELL}echo "{name} $CELERYHOST_EXIT_CODE $CELERYHOST_CHANGED"\n')
-    known = deploying.about("deploy", [f"{tmp_path}/mine"])
+    known = deploying.about("provision", [f"{tmp_path}/mine"])
     reading, writing = os.pipe()
     monkeypatch.setenv(deploying.ABOUT, json.dumps(known))
     monkeypatch.setenv(deploying.REPORT, str(writing))
-    said = deploying.begin(["board", "server"], [{"name": "mysite", "version": "v1.4"}, {"name": "other"}])
+    said = deploying.begin("deploy", ["board", "server"], [{"name": "mysite", "version": "v1.4"}, {"name": "other"}])
     os.close(writing)
-    assert said.splitlines() == ["board server|mysite=v1.4|", "pre-deploy"]
+    assert said.splitlines() == ["deploy|board server|mysite=v1.4|", "pre-deploy"]
     told = os.read(reading, 65536).decode().splitlines()
     os.close(reading)
-    assert deploying.end(known, told, errors.OK, 3, True).splitlines()[0] == "board server|mysite=v1.4|ok"
+    assert deploying.end(known, told, errors.OK, 3, True).splitlines()[0] == "deploy|board server|mysite=v1.4|ok"
     for code, outcome in ((errors.FAILED, "failed"), (errors.HOOK, "refused"), (errors.INTERRUPTED, "interrupted")):
         first, second = deploying.end(known, told, code, 3, False).splitlines()
-        assert (first, second) == (f"board server|mysite=v1.4|{outcome}", f"failed-deploy {code} 0")
+        assert (first, second) == (f"deploy|board server|mysite=v1.4|{outcome}", f"failed-deploy {code} 0")
     assert deploying.end(known, [], errors.TIMEOUT, 3, False) == "", "refused by a lock, before anything had begun"
 
 

@@ -31,11 +31,12 @@ def about(command: str, sources: Sequence[str]) -> dict[str, str]:
     return {"folder": where, "command": command, "inventory": ",".join(sources), "user": lock.person()}
 
 
-def begin(hosts: list[str], apps: list[dict[str, Any]]) -> str:
+def begin(command: str, hosts: list[str], apps: list[dict[str, Any]]) -> str:
     """Run pre-deploy within the run, with the locks held: what it says. Raises Failure (HOOK) when it forbids it."""
     known = json.loads(os.environ[ABOUT])
     versions = {str(app.get("name")): str(app.get("version") or "") for app in apps}
     known |= {
+        "command": command,
         "hosts": " ".join(hosts),
         "apps": " ".join(versions),
         "version": " ".join(f"{name}={version}" for name, version in versions.items() if version),
