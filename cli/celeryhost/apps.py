@@ -69,7 +69,7 @@ APP: dict[str, Any] = {
     "name": None,
     "source": None,  # a git URL, a folder on the controller, or None: the code is in `directory` already
     "version": "HEAD",  # of a git source: branch, tag or commit
-    "keep": None,  # proven releases that stay, each in a folder of its own; None: the code is changed in place
+    "keep": None,  # proven releases that stay, each a folder of its own; None: KEEP; false: code changed in place
     "shared": [],  # of the code, what outlives a release, beside SQLite's databases and MEDIA_ROOT
     "git_key": None,  # generate: a key made on the host; a private key's file on the controller
     "app": None,  # celery -A
@@ -119,6 +119,7 @@ FLOWER_PORT = 5555
 # From 2.2 it saves its state whole, and begins anew with one that it cannot read.
 FLOWER_REQUIREMENT = "flower>=2.2,<3"
 VISIBILITY_TIMEOUT = 3600  # seconds, kombu's default: a task that runs longer is started a second time
+KEEP = 5
 LONGEST_TASK = 300  # seconds that a stop waits for running tasks when no time limit says how long they may take
 LOGLEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SIGNALS = ("TERM", "HUP", "INT", "QUIT", "KILL", "USR1", "USR2")
@@ -889,8 +890,10 @@ def _source(source: Any, where: str) -> tuple[str | None, str | None]:
 
 
 def _keep(app: dict[str, Any], where: str) -> int | None:
-    if app["keep"] is None:
+    if app["keep"] is False:
         return None
+    if app["keep"] is None:
+        return KEEP if app["source"] else None
     if not app["source"]:
         raise _wrong(where, app["keep"], "possible without a source to make releases of", "name one, or leave it out")
     return _number(app["keep"], where)

@@ -62,6 +62,19 @@ def test_what_was_cut_off_is_made_anew(base):
     assert (again["changed"], Path(again["code"], "manage.py").read_text()) == (True, "one\n")
 
 
+def test_python_that_was_changed_by_hand_is_found_and_made_anew(base):
+    (base / "source/app").mkdir()
+    (base / "source/app/tasks.py").write_text("good\n")
+    made = release(base, "1" * 40)
+    for name in ("app/cache.pyc", "log.txt", "manage.py"):  # what the app writes, and what no worker imports by itself
+        Path(made["code"], name).write_text("x")
+    assert release(base, "1" * 40, check=True)["why"] == f"manage.py of release {made['id']} was changed by hand"
+    again = release(base, "1" * 40)
+    assert (again["changed"], Path(again["code"], "manage.py").read_text()) == (True, "one\n")
+    assert releases.load("mysite").of_id(made["id"]).state == releases.FAILED_STATE
+    assert release(base, "1" * 40, check=True) == again | {"changed": False}
+
+
 def test_no_room_or_no_rights_is_one_line(base):
     shutil.rmtree(base / "source")
     with pytest.raises(Failure, match=r"^release .* could not be made: .*source.*No such file"):

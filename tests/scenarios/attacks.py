@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-PLAIN = "cp /srv/settings.before /srv/mysite/mysite/settings.py"
+PLAIN = "cp /srv/settings.before /srv/mysite/current/mysite/settings.py"
 # A worker that becomes a set-uid program, waiting, and a virtual environment that tells who runs its Python.
 SET_UID = """
 import os, sys
@@ -80,13 +80,13 @@ def again(board):
 def root_passes_nothing_on(board):
     for pid in board.ssh("pgrep -u mysite; pgrep -u celeryhost").stdout.split():
         assert "of-root" not in board.ssh(f"cat /proc/{pid}/environ", check=False).stdout
-    board.ssh("cp /srv/mysite/mysite/settings.py /srv/settings.before; chmod 644 /srv/settings.before")
+    board.ssh("cp /srv/mysite/current/mysite/settings.py /srv/settings.before; chmod 644 /srv/settings.before")
 
 
 def a_link_in_the_logs_leads_root_nowhere(board):
     board.ssh("useradd -m -G supervisor oper; useradd -m eve")
     before = board.ssh("sha256sum /root/.ssh/authorized_keys /etc/shadow").stdout
-    append(board, "/srv/mysite/mysite/settings.py", PRINTS)
+    append(board, "/srv/mysite/current/mysite/settings.py", PRINTS)
     for place in ("/root/.ssh/authorized_keys", "/etc/shadow"):
         as_app(board, f"rm -f /var/log/mysite/worker.log; ln -s {place} /var/log/mysite/worker.log")
         board.ssh(
@@ -114,7 +114,7 @@ def a_fifo_for_a_log_silences_its_own_lines_at_most(board):
 
 
 def a_set_uid_program_makes_nobody_root(board):
-    append(board, "/srv/mysite/mysite/settings.py", SET_UID)
+    append(board, "/srv/mysite/current/mysite/settings.py", SET_UID)
     as_app(board, f"printf %s {quoted(TELLS)} >$(echo /srv/mysite/venv/lib/python3*/site-packages)/tells.pth")
     board.ssh(
         "celeryhost restart mysite-worker --timeout 15; celeryhost restart mysite-worker --timeout 15", check=False
@@ -142,8 +142,8 @@ def the_watchdog_lives_on(board):
 
 
 def nothing_drives_the_terminal(board):
-    append(board, "/srv/mysite/app/tasks.py", TASKS)
-    append(board, "/srv/mysite/mysite/celery.py", ENTRY)
+    append(board, "/srv/mysite/current/app/tasks.py", TASKS)
+    append(board, "/srv/mysite/current/mysite/celery.py", ENTRY)
     board.ssh("celeryhost restart mysite", check=False)
     for command in ("run app.tasks.evil", "run app.tasks.evilraise", "schedule", "doctor", "logs -n 50", "status",
                     "schedule --json", f"run $(printf {quoted(ODD[:-4])})"):  # fmt: skip

@@ -104,8 +104,10 @@ class Site:
 
     def inside(self, app, script):
         """What a script prints in the project's own Python, as its user and with its environment file."""
-        become = f"exec setpriv --reuid={app} --regid={app} --init-groups venv/bin/python manage.py shell -v 0"
-        command = f"cd /srv/{app} && set -a && . /etc/celeryhost/{app}.env && {become}"
+        become = (
+            f"exec setpriv --reuid={app} --regid={app} --init-groups /srv/{app}/venv/bin/python manage.py shell -v 0"
+        )
+        command = f"cd /srv/{app}/current && set -a && . /etc/celeryhost/{app}.env && {become}"
         return self.host.ssh(command, input=(HERE / script).read_text()).stdout
 
     def says(self, *words):
@@ -192,7 +194,7 @@ def refused_before_migrating(site):
     site.host.ssh("mariadb -e 'set global innodb_default_row_format = compact; create database short'")
     seal = apps.describe(site.apps[-1])
     environment = seal["environment"] | {"DATABASE_NAME": "short"}
-    where = {"directory": "/srv/seal", "virtualenv": "/srv/seal/venv", "owner": "seal"}
+    where = {"directory": "/srv/seal/current", "virtualenv": "/srv/seal/venv", "owner": "seal"}
     code, said = site.module("project_migrations", **where, environment=environment)
     assert code
     assert mysql_script.SYMPTOM in said

@@ -30,6 +30,9 @@ def test_this_machine(host, init, root, checkout, readme, subtests):
     (provision,) = readme("on a fresh machine")
     bare = host(init=init)
     bare.copy(root, "celeryhost", files=checkout)
+    inventory = "inventory/local/group_vars/all.yml"
+    if init == "systemd":  # code that is changed in place; the other has releases
+        bare.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    keep: false/' {inventory}")
 
     first = bare.ssh(f"cd celeryhost && AWS_SECRET_ACCESS_KEY=of-root {provision}")
     password = bare.ssh("cat /etc/celeryhost/redis.password").stdout.strip()
@@ -45,7 +48,6 @@ def test_this_machine(host, init, root, checkout, readme, subtests):
     assert "Nothing differs" in second.stdout
 
     spawned = starts(bare)
-    inventory = "inventory/local/group_vars/all.yml"
     bare.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    workers: [{{concurrency: 1}}]/' {inventory}")
     bare.ssh(f"cd celeryhost && {provision}")
     assert starts(bare) - spawned == Counter({"mysite-worker": 1})
@@ -90,7 +92,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
 
     hosts.unlink()
     laptop("./celeryhost unprovision -i inventory/mine --yes", tmp_path)
-    look = "ls /etc/supervisor/conf.d /srv/mysite/backend; dpkg -l redis-server supervisor | grep ^ii"
+    look = "ls /etc/supervisor/conf.d /srv/mysite/current/backend; dpkg -l redis-server supervisor | grep ^ii"
     left = board.ssh(look, check=False)
     assert "celery" not in left.stdout
     assert board.ssh("find /etc -name '*flower*'").stdout == ""

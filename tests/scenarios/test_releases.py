@@ -20,9 +20,11 @@ print(sqlite3.connect('/srv/mysite/{}').execute('select count(*) from django_mig
 def test_releases(host, root, checkout):
     board = host()
     board.copy(root, "celeryhost", files=checkout)
-    assert run(board, PROVISION)[0] == OK
+    board.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    keep: false/' {INVENTORY}")
+    code, said = run(board, PROVISION)
+    assert code == OK, said
     in_place = board.ssh(COUNT.format("db.sqlite3")).stdout
-    board.ssh(f"cd celeryhost && sed -i 's/  - name: mysite/&\\n    keep: 2/' {INVENTORY}")
+    board.ssh(f"cd celeryhost && sed -i 's/    keep: false/    keep: 2/' {INVENTORY}")
 
     assert run(board, PROVISION)[0] == OK
     (first,) = releases(board)
@@ -38,9 +40,21 @@ def test_releases(host, root, checkout):
     assert first["virtualenv"] == second["virtualenv"], "one set of requirements, one environment"
     assert folders(board) == {second["code"]}
 
+    mended_by_the_next_run(board)
     refused_before_the_switch(board)
     gone_back_by_itself(board)
     gone_back_by_a_person(board)
+
+
+def mended_by_the_next_run(board):
+    was = releases(board)[-1]
+    board.ssh(f"echo 'x = 1' >>{was['code']}/app/tasks.py")
+    assert "app/tasks.py of release" in run(board, f"{PROVISION} --check")[1]
+    assert run(board, PROVISION)[0] == OK
+    now = releases(board)[-1]
+    assert (now["state"], now["commit"]) == ("running", was["commit"])
+    assert folders(board) == {now["code"]}
+    assert "Nothing differs" in run(board, PROVISION)[1]
 
 
 def refused_before_the_switch(board):

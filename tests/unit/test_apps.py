@@ -35,7 +35,7 @@ def test_name_and_source_are_enough():
     assert app.keys() == apps.APP.keys() | made
     assert (app["app"], app["directory"], app["virtualenv"], app["user"]) == (
         "mysite",
-        "/srv/mysite",
+        "/srv/mysite/current",
         "/srv/mysite/venv",
         "mysite",
     )

@@ -118,10 +118,10 @@ def test_app_below_another_import_root(project):
     }
     found = init.look(project(files))
     entry = init.description(found, "shop", "shop", "shop.settings")
-    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/lib"
+    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/current/lib"
     found = found._replace(top=os.path.dirname(found.top), remote="git@git.example:me/all.git")
     entry = init.description(found, "shop", "shop", "shop.settings")
-    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/shop/lib"
+    assert entry["environment"]["PYTHONPATH"] == "/srv/shop/current/shop/lib"
 
 
 def test_assigned_settings_annotations_and_what_does_not_parse(project):

@@ -102,7 +102,7 @@ def test_a_virtualenv_begun_by_a_killed_run(project):
 
 
 def test_git_does_not_take_over_a_folder_with_files(project):
-    source = {"source": "https://git.example/me/mysite.git"}
+    source = {"source": "https://git.example/me/mysite.git", "keep": False}
     only(problems(project, **source), "directory of app mysite", "no git checkout")
     (project / ".git").mkdir()
     assert problems(project, **source) == []

@@ -22,6 +22,7 @@ from ..project import releases as record
 from ..supervisor import locate
 from ..terminal import coloured, confirm, paint
 from .hosts import each, merged
+from .noting import noted
 from .provision import arguments, shared
 
 VERSION = 1  # of the JSON, docs/json.md
@@ -87,6 +88,7 @@ def releases(target: Target, app: str | None, as_json: bool) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask before it is done on several hosts.")
 @click.option("--by", default="", hidden=True)
 @click.pass_obj
+@noted()
 def rollback(
     target: Target, app: str, release: str | None, across: bool, as_json: bool, wait: bool, yes: bool, by: str
 ) -> int:

@@ -21,7 +21,7 @@ from ..states.project_folder import SOURCE_LIMIT
 # What the preflight on the host reads; the rest of a description, above all its environment, stays here.
 LOOKED_AT = (
     *("name", "user", "data", "logs", "source_kind", "checkout", "directory", "python", "virtualenv", "requirements"),
-    *("app", "extensions"),
+    *("app", "extensions", "keep", "base"),
 )
 LOADED = ("name", "user", "app", "directory", "virtualenv", "settings", "extensions", "keep")
 FOLDERS = {".git", ".hg", ".svn", ".idea", ".vscode", ".tox", ".nox", ".celeryhost", "node_modules", "__pycache__"}

@@ -169,9 +169,9 @@ def base_of(release: Release) -> str:
 
 
 def kept_files(app: str, release: str) -> dict[str, str]:
-    """Where the `entry` and the `environment` of a release are kept: {what: path}."""
+    """Where the `entry` and the `environment` of a release are kept, and how its `code` was made: {what: path}."""
     stem = os.path.join(folder_of(app), release)
-    return {"entry": f"{stem}.conf", "environment": f"{stem}.env"}
+    return {"entry": f"{stem}.conf", "environment": f"{stem}.env", "code": f"{stem}.code"}
 
 
 def _release(known: dict[str, Any]) -> Release:

@@ -9,6 +9,7 @@ import pwd
 from typing import Any
 
 from ..errors import Failure
+from ..project import releases
 from ..project.preflight import app_problems
 from . import project_virtualenv
 from .environment import stamp
@@ -21,6 +22,11 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     for app in params["apps"]:
         problems += app_problems(app)
         problems += _python_problems(app)
+        if app["source_kind"] and not app["keep"] and releases.load(app["name"]).current:
+            problems.append(
+                f"keep of app {app['name']} is false, and it has releases here, with its data in {app['base']}/shared; "
+                "leave `keep` out, or unprovision it first"
+            )
         try:
             groups[app["name"]] = grp.getgrgid(pwd.getpwnam(app["user"]).pw_gid).gr_name
         except KeyError:

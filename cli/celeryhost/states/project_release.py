@@ -7,9 +7,11 @@ import os
 import time
 from typing import Any
 
+from .. import cache
 from ..account import converse, last_line, named, run
 from ..errors import Failure
 from ..project import releases
+from ..project.preflight import sources
 from ..scripts import shared as shared_script
 from ..scripts import source
 
@@ -49,11 +51,17 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     if found and found.state == releases.ROLLED_BACK and running and not params["again"]:
         said = f"{found.id} of app {params['app']} was rolled back: {running.id} stays, until another commit or --again"
         return _told(running, False) | {"remark": said}
-    if found:
+    edited = changed_by_hand(params["app"], found, record.shared) if found else []
+    if found and not edited:
         return _told(found, False)
+    why = f"{', '.join(edited[:3])} of release {found.id} was changed by hand" if found else ""
     if check:
-        return _told(running, True)
-    moment = time.time()
+        return _told(running, True) | ({"why": why} if why else {})
+    if found:
+        found.state, found.reason = releases.FAILED_STATE, why
+    moment = max(
+        [time.time(), *(each.made + 1 for each in record.releases)]
+    )  # their names tell them apart, and in order
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(moment))}-{params['commit'][:12]}"
     code = os.path.join(params["base"], "releases", name)
     status, output = run(params["owner"], "sh", "-c", COPY, "sh", code, params["source"], cwd="/")
@@ -67,7 +75,28 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     )
     record.releases.append(made)
     releases.save(record)
+    cache.write(releases.kept_files(params["app"], name)["code"], json.dumps(listed(code)).encode())
     return _told(made, True)
+
+
+def listed(code: str) -> dict[str, list[int]]:
+    """Size and time of each Python file of a release: what a process may import, as it was made."""
+    found = {}
+    for path in sources(code):
+        status = os.lstat(path)
+        found[os.path.relpath(path, code)] = [status.st_size, status.st_mtime_ns]
+    return found
+
+
+def changed_by_hand(app: str, release: releases.Release, shared: list[str]) -> list[str]:
+    """Those of these files that are other ones now, but for what outlives releases."""
+    try:
+        made = json.loads(cache.read(releases.kept_files(app, release.id)["code"]))
+    except ValueError:
+        return []
+    now = listed(release.code)
+    kept = tuple(f"{path}/" for path in shared)
+    return [path for path, state in made.items() if now.get(path) != state and not f"{path}/".startswith(kept)]
 
 
 def share(owner: str, code: str, before: str, shared: str, paths: list[str], do: bool = True) -> list[list[str]]:

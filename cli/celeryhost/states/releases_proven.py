@@ -26,6 +26,7 @@ APP = {
 }
 ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "options": APP, "required": True}}
 UNASKED = ("migrated",)
+KEPT = ("entry", "environment")
 
 
 def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
 def is_kept(app: dict[str, Any]) -> bool:
     """Whether the entry and the environment file are kept as they are now."""
     kept = releases.kept_files(app["name"], app["id"])
-    return all(read(kept[what]) == read(app[what]) for what in kept)
+    return all(read(kept[what]) == read(app[what]) for what in KEPT)
 
 
 def leads(base: str, code: str) -> bool:
@@ -58,8 +59,9 @@ def leads(base: str, code: str) -> bool:
 
 def prove(record: releases.Record, release: releases.Release, app: dict[str, Any]) -> None:
     """Note that the release was seen to work, keep what it takes to go back to it, and lead people to it."""
-    for what, path in releases.kept_files(record.app, release.id).items():
-        replace(path, read(app[what]) or "", ("root", "root", "0600"))
+    kept = releases.kept_files(record.app, release.id)
+    for what in KEPT:
+        replace(kept[what], read(app[what]) or "", (os.geteuid(), os.getegid(), "0600"))
     release.state, release.proven, release.reason = releases.PROVEN, time.time(), ""
     release.virtualenv, release.verify = app["virtualenv"], app["verify"]
     release.entry, release.owner = app["entry"], app["owner"]

@@ -37,8 +37,11 @@ PATHS = {
 SUM = """
 set -ea
 . /etc/celeryhost/mysite.env
-cd /srv/mysite
-exec venv/bin/python -c 'from mysite.celery import app; print(app.send_task("app.tasks.sum", (2, 3)).get(timeout=60))'
+cd /srv/mysite/current
+exec /srv/mysite/venv/bin/python -c '
+from mysite.celery import app
+print(app.send_task("app.tasks.sum", (2, 3)).get(timeout=60))
+'
 """
 
 facts = []
