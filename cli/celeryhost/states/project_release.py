@@ -61,7 +61,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         found.state, found.reason = releases.FAILED_STATE, why
     moment = max(
         [time.time(), *(each.made + 1 for each in record.releases)]
-    )  # their names tell them apart, and in order
+    )  # for its name
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(moment))}-{params['commit'][:12]}"
     code = os.path.join(params["base"], "releases", name)
     status, output = run(params["owner"], "sh", "-c", COPY, "sh", code, params["source"], cwd="/")
