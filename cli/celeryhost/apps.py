@@ -71,6 +71,7 @@ APP: dict[str, Any] = {
     "version": "HEAD",  # of a git source: branch, tag or commit
     "keep": None,  # proven releases that stay, each a folder of its own; None: KEEP; false: code changed in place
     "shared": [],  # of the code, what outlives a release, beside SQLite's databases and MEDIA_ROOT
+    "build": [],  # commands that a new release is built with, before it is loaded
     "git_key": None,  # generate: a key made on the host; a private key's file on the controller
     "app": None,  # celery -A
     "directory": None,  # where the code is
@@ -236,6 +237,7 @@ def describe(app: dict[str, Any], taken: Container[int] = ()) -> dict[str, Any]:
     app["broker_database"] = _number(app["broker_database"], f"broker_database {of}", least=0)
     app["environment"] = _environment(app["environment"], f"environment {of}")
     app["settings"] = _settings(app["settings"], f"settings {of}")
+    app["build"] = _build(app, f"build {of}")
     app["results"] = _results(app, f"results {of}")
     app["database"] = _database(app, of)
     app["results_place"] = f"/{app['broker_database']}" if app["results"] == REDIS else None
@@ -623,6 +625,7 @@ def placed(
         for program in app["programs"]:
             program["command"] = [_moved(word, moves) for word in program["command"]]
             program["directory"] = _moved(program["directory"], moves)
+        app["build"] = [[_moved(word, moves) for word in command] for command in app["build"]]
         for key in ("top", "directory", "virtualenv"):
             app[key] = _moved(app[key], moves)
     return apps
@@ -767,18 +770,7 @@ def _program(app: dict[str, Any], given: dict[str, Any], of: str) -> dict[str, A
     name = program["name"] = _text(program["name"], f"name {of}", _PROGRAM_NAME, "a program's name")
     if name == "beat" or name == "worker" or name.startswith("worker-"):
         raise _wrong(f"name {of}", name, "free: it is beat's or a worker's", "choose another name")
-    command = program["command"]
-    try:
-        if not isinstance(command, (str, list, tuple, type(None))):
-            raise ValueError(f"but {type(command).__name__}")
-        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command or []]
-    except ValueError as error:
-        raise _wrong(f"command {of}", command, f"a command line ({error})", "close the quotes") from None
-    if not words or _CONTROL.search(" ".join(words)):
-        raise _wrong(f"command {of}", command, "a command on one line", "write command: gunicorn mysite.wsgi")
-    if "/" not in words[0]:
-        words[0] = f"{app['virtualenv']}/bin/{words[0]}"
-    program["command"] = [str(word) for word in words]
+    program["command"] = _command(app, program["command"], f"command {of}")
     program["directory"] = _path(program["directory"] or app["directory"], f"directory {of}")
     program["environment"] = _environment(program["environment"], f"environment {of}")
     program["startsecs"] = _number(program["startsecs"], f"startsecs {of}", 0)
@@ -897,6 +889,30 @@ def _keep(app: dict[str, Any], where: str) -> int | None:
     if not app["source"]:
         raise _wrong(where, app["keep"], "possible without a source to make releases of", "name one, or leave it out")
     return _number(app["keep"], where)
+
+
+def _build(app: dict[str, Any], where: str) -> list[list[str]]:
+    if app["build"] and not app["keep"]:
+        raise _wrong(where, app["build"], "possible without releases", "leave it out, or leave `keep: false` out")
+    commands = [_command(app, command, where) for command in app["build"]]
+    manage = f"{app['virtualenv']}/bin/manage.py"
+    python = f"{app['virtualenv']}/bin/python"
+    return [[python, "manage.py", *words[1:]] if words[0] == manage else words for words in commands]
+
+
+def _command(app: dict[str, Any], command: Any, where: str) -> list[str]:
+    """The words of a command; a first one without a slash is a program of the virtual environment."""
+    try:
+        if not isinstance(command, (str, list, tuple, type(None))):
+            raise ValueError(f"but {type(command).__name__}")
+        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command or []]
+    except ValueError as error:
+        raise _wrong(where, command, f"a command line ({error})", "close the quotes") from None
+    if not words or _CONTROL.search(" ".join(words)):
+        raise _wrong(where, command, "a command on one line", "write it like gunicorn mysite.wsgi")
+    if "/" not in words[0]:
+        words[0] = f"{app['virtualenv']}/bin/{words[0]}"
+    return [str(word) for word in words]
 
 
 def _git_key(app: dict[str, Any], where: str) -> str | None:

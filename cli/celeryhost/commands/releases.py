@@ -127,7 +127,7 @@ def _told(app: str) -> dict[str, Any]:
 
 def _one(known: record.Record, release: record.Release) -> dict[str, Any]:
     told = asdict(release)
-    del told["verify"]
+    del told["verify"], told["built"]
     return told | {"state": "running" if release.id == known.current else release.state, "size": _size(release.code)}
 
 

@@ -39,6 +39,7 @@ class Release:
     state: str = PREPARED
     proven: float = 0.0
     reason: str = ""  # why it has failed
+    built: str = ""  # the digest of the commands that it was built with
     entry: str = ""  # the file of Supervisor that its programs come from
     owner: str = ""
     migrated: list[str] = field(default_factory=list)  # what was applied to the database for it

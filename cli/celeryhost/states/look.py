@@ -26,6 +26,7 @@ from . import (
     packages,
     password_file,
     postgresql_databases,
+    project_build,
     project_folder,
     project_git,
     project_look,
@@ -51,11 +52,11 @@ from .celeryhost_package import digest, untouched
 STATES = {
     state.__name__.rpartition(".")[2]: state
     for state in (
-        *(accounts, background_job, celery_app, celeryhost_package, git_key, install_files, left_apps, machine_facts),
-        *(owned_paths, packages, password_file, postgresql_databases, project_folder, project_git, project_look),
-        *(project_migrations, project_release, project_shared, project_virtualenv, proven, redis_server),
-        *(releases_look, releases_proven, releases_return, role_record, running_service, setting_line),
-        *(status, supervisor_programs, supervisord),
+        *(accounts, background_job, celery_app, celeryhost_package, git_key, install_files, left_apps),
+        *(machine_facts, owned_paths, packages, password_file, postgresql_databases, project_build),
+        *(project_folder, project_git, project_look, project_migrations, project_release, project_shared),
+        *(project_virtualenv, proven, redis_server, releases_look, releases_proven, releases_return, role_record),
+        *(running_service, setting_line, status, supervisor_programs, supervisord),
     )
 }
 AT_ONCE = 4  # questions: most wait for a disk or for another process

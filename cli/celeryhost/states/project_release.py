@@ -59,9 +59,7 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         return _told(running, True) | ({"why": why} if why else {})
     if found:
         found.state, found.reason = releases.FAILED_STATE, why
-    moment = max(
-        [time.time(), *(each.made + 1 for each in record.releases)]
-    )  # for its name
+    moment = max([time.time(), *(each.made + 1 for each in record.releases)])  # for its name
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(moment))}-{params['commit'][:12]}"
     code = os.path.join(params["base"], "releases", name)
     status, output = run(params["owner"], "sh", "-c", COPY, "sh", code, params["source"], cwd="/")
