@@ -28,6 +28,7 @@ options:
       environment: {description: The environment file., type: path, required: true}
       migrated: {description: Migrations that were applied for it., type: list, elements: str, default: []}
       verify: {description: The command that proves it., type: list, elements: str, default: []}
+  config: {description: Configuration of the supervisord that runs them., type: path}
 author: celeryhost
 """
 

@@ -37,7 +37,7 @@ def prove(base, made, keep=5, check=False, virtualenv=None):
         (base / name).write_text(f"{name} of {made['id']}")
     app = {"name": "mysite", "id": made["id"], "base": str(base), "virtualenv": virtualenv or f"{base}/venvs/x.1"}
     app |= {"owner": USER, "keep": keep, "entry": f"{base}/entry", "environment": f"{base}/environment"}
-    return releases_proven.bring({"apps": [app | {"migrated": [], "verify": []}]}, check)["changed"]
+    return releases_proven.bring({"apps": [app | {"migrated": [], "verify": []}], "config": None}, check)["changed"]
 
 
 def test_a_commit_is_made_once_and_not_under_check(base):

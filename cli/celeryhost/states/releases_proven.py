@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Any
 
 from ..account import last_line, run
-from ..errors import Failure
+from ..errors import UNPROVEN, Failure
 from ..project import releases
+from ..supervisor import locate, programs
+from ..supervisor.rpc import Supervisor
 from .environment import in_use
 from .install_files import read, replace
 
@@ -24,7 +27,10 @@ APP = {
     "migrated": {"type": "list", "elements": "str", "default": []},
     "verify": {"type": "list", "elements": "str", "default": []},
 }
-ARGUMENTS = {"apps": {"type": "list", "elements": "dict", "options": APP, "required": True}}
+ARGUMENTS = {
+    "apps": {"type": "list", "elements": "dict", "options": APP, "required": True},
+    "config": {"type": "path"},
+}
 UNASKED = ("migrated",)
 KEPT = ("entry", "environment")
 
@@ -42,8 +48,24 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         differs = differs or not leads(app["base"], release.code)
         changed = changed or differs
         if differs and not check:
+            if elsewhere := running_elsewhere(params["config"], app, release.code):
+                raise Failure(f"app {app['name']}: not of release {release.id}: {', '.join(elsewhere)}", UNPROVEN)
             prove(record, release, app)
     return {"changed": changed}
+
+
+def running_elsewhere(config: str | None, app: dict[str, Any], code: str) -> list[str]:
+    """The programs of an app whose processes run in another release, by what the kernel says of them."""
+    if not (config and os.path.exists(config)):
+        return []
+    known = programs.processes(Supervisor(locate.find(config)))
+    found = []
+    for program in known:
+        with contextlib.suppress(OSError):  # ended meanwhile
+            place = os.readlink(f"/proc/{program.pid}/cwd") if program.pid else ""
+            if f"{place}/".startswith(f"{app['base']}/releases/") and not f"{place}/".startswith(f"{code}/"):
+                found.append(f"{program.name} runs in {place}")
+    return found
 
 
 def is_kept(app: dict[str, Any]) -> bool:
