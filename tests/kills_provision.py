@@ -29,7 +29,7 @@ PACKAGES = ("tree", "bc", "rsync", "file")
 PROGRAMS = ("mysite-worker", "mysite-beat", "celeryhost-watchdog", "celeryhost-page")
 ENDS = 180  # seconds that what was begun on the host may take
 HEALED = 5  # after so many kills a run that nothing cuts off
-OTHER = "rm -f /srv/mysite/venv/.celeryhost.json; su -s /bin/sh mysite -c 'echo x >>/srv/mysite/README.md'"
+OTHER = "su -s /bin/sh mysite -c 'echo \"# x\" >>/srv/mysite/current/app/tasks.py'"
 LEFT = (
     "find /etc/supervisor /etc/celeryhost /etc/logrotate.d /etc/systemd/system /run /usr/local /srv/mysite "
     "-xdev '(' -name '*.celeryhost-new' -o -name '.*.celeryhost' -o -name '*.new' ')' -not -path '*/site-packages/*'"

@@ -23,10 +23,11 @@ def said(*command, **options):
 
 def as_project(code):
     """What the project's Python says to this, with the worker's own account, environment and folder."""
-    with open(f"/proc/{said('supervisorctl', 'pid', 'mysite-worker')}/environ") as file:
+    worker = f"/proc/{said('supervisorctl', 'pid', 'mysite-worker')}"
+    with open(f"{worker}/environ") as file:
         environment = dict(entry.split("=", 1) for entry in file.read().split("\0") if entry)
     user = pwd.getpwnam("mysite").pw_uid
-    return said("/srv/mysite/venv/bin/python", "-c", code, cwd="/srv/mysite", user=user, env=environment)
+    return said("/srv/mysite/venv/bin/python", "-c", code, cwd=os.readlink(f"{worker}/cwd"), user=user, env=environment)
 
 
 def running():
