@@ -23,6 +23,9 @@ COMMAND = (
 # Of an app's environment: what is written elsewhere, too, and would be struck out of every message.
 OPEN = ("DJANGO_SETTINGS_MODULE", "DJANGO_CONFIGURATION", "PYTHONPATH", "PGHOST", "PGPORT", "PGDATABASE", "PGUSER")
 
+# What Ansible takes in a result for an order: hosts, groups and facts to add.
+OBEYED = ("add_host", "add_group", "ansible_facts")
+
 
 def ask(action: ActionBase, **asked: Any) -> dict[str, Any]:
     """What look.main on the host says; nothing where there is another package, or where a command gets no input."""
@@ -43,17 +46,15 @@ def bring(
     action: ActionBase, state: str, arguments: dict[str, Any], task_vars: dict[str, Any], only_asked: bool = False
 ) -> dict[str, Any]:
     """What Ansible's module `state` returns; nothing where that would have to be brought there, if `only_asked`."""
-    from ansible.constants import INTERNAL_RESULT_KEYS
     from ansible.module_utils.common.parameters import remove_values
 
-    obeyed = {*INTERNAL_RESULT_KEYS, "ansible_facts"}
     seconds = action._task.async_val
     found = ask(action, state=state, arguments=arguments, check=action._task.check_mode, seconds=seconds)
     if found:
         said: dict[str, Any] = remove_values(found, _secrets(look.STATES[state], arguments))
         # As Ansible does with what a module says: an answer that names another host, which would be this machine with a
         # command of its choice, is not obeyed, nor are groups and facts.
-        return {key: said[key] for key in said if key not in obeyed and not key.startswith("_ansible_")}
+        return {key: said[key] for key in said if key not in OBEYED and not key.startswith("_ansible_")}
     if only_asked:
         return {}
     name = f"{paths.COLLECTION}.{state}"
