@@ -53,6 +53,12 @@ def test_a_commit_is_made_once_and_not_under_check(base):
     assert (other["changed"], Path(other["code"], "manage.py").read_text()) == (True, "two\n")
 
 
+def test_a_check_before_the_first_commit_is_known(base):
+    assert release(base, "", check=True)["changed"]
+    with pytest.raises(Failure, match="^app mysite has no release yet; deploy it, too"):
+        release(base, "")
+
+
 def test_what_was_cut_off_is_made_anew(base):
     half = base / "releases"
     half.mkdir()

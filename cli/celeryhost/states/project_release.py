@@ -45,9 +45,9 @@ def bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
     record = releases.load(params["app"])
     running, found = record.running(), record.of_commit(params["commit"][:12])
     if not params["commit"]:
-        if running is None:
+        if running is None and not check:
             raise Failure(f"app {params['app']} has no release yet", fix="deploy it, too")
-        return _told(running, False)
+        return _told(running, running is None)
     if found and found.state == releases.ROLLED_BACK and running and not params["again"]:
         said = f"{found.id} of app {params['app']} was rolled back: {running.id} stays, until another commit or --again"
         return _told(running, False) | {"remark": said}
