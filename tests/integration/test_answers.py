@@ -1,4 +1,4 @@
-"""A program in the place of an app's Python: what it answers is a line for a person, and hides nothing of other apps."""
+"""A program in the place of an app's Python: what it answers is a line for a person, and hides nothing else."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_a_commit_is_made_once_and_not_under_check(base):
 
 def test_a_check_before_the_first_commit_is_known(base):
     assert release(base, "", check=True)["changed"]
-    with pytest.raises(Failure, match="^app mysite has no release yet; deploy it, too"):
+    with pytest.raises(Failure, match=r"^app mysite has no release yet; deploy it, too$"):
         release(base, "")
 
 
