@@ -265,9 +265,10 @@ def test_what_is_taken_ahead_is_put_back_at_a_stop():
         assert "gave back" not in Path(stack.logs[0]).read_text()
 
 
-def test_what_is_taken_ahead_is_given_back_after_a_kill():
+@pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
+def test_what_is_taken_ahead_is_given_back_after_a_kill(how):
     with holding() as stack:
-        count = end_what_holds(stack, signal.SIGKILL)
+        count = end_what_holds(stack, how)
         assert (count.lost, count.waiting, count.orphans) == (0, 0, 0)
 
 
@@ -291,6 +292,19 @@ def test_what_is_taken_ahead_is_put_back_as_it_was_when_tasks_turn_out_to_be_lon
         left = [json.loads(message) for message in stack.broker.lrange("celery", 0, -1)]
         assert [message["headers"]["id"] for message in reversed(left)] == sent[104:]
         assert not any("celeryhost" in message or "redelivered" in message["headers"] for message in left)
+
+
+def test_what_is_taken_ahead_is_put_back_when_its_queue_is_not_consumed_any_more():
+    with holding() as stack:
+        idle(stack)
+        sent = stack.send(300, 0.05)
+        wait_for(lambda: holds(stack), READY)
+        stack.sender.control.cancel_consumer("celery")
+        wait_for(lambda: not stack.broker.exists("unacked"), READY)
+        assert len(stack.notes("ended")) == 301 - stack.broker.llen("celery") < 301
+        stack.sender.control.add_consumer("celery")
+        stack.settle(sent, QUIET[OURS])
+        assert stack.count(sent) == (0, 0, 0, 0, 0)
 
 
 def test_what_redis_refuses_to_have_put_back_is_executed_once():
