@@ -133,6 +133,7 @@ def _parsed(text: bytes) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(line)
             if isinstance(value, dict) and isinstance(value.get("time"), (int, float)):
+                clock(value["time"])
                 found.append(value)
     return found
 
@@ -173,4 +174,8 @@ def _merged(lines: list[dict[str, Any]], witness: str) -> list[dict[str, Any]]:
 
 
 def clock(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    """A moment as a person has it; raises ValueError for none."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+    except (OverflowError, OSError):
+        raise ValueError(f"{moment} is no time") from None

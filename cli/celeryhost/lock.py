@@ -49,7 +49,10 @@ def holds(host: str, holder: dict[str, Any], now: float | None = None) -> str:
 
 def _clock(moment: float, now: float | None = None) -> str:
     """A moment as a person has it: the time of day, and the day where it is not this one."""
-    there, here = time.localtime(moment), time.localtime(time.time() if now is None else now)
+    try:
+        there, here = time.localtime(moment), time.localtime(time.time() if now is None else now)
+    except (OverflowError, ValueError, OSError):  # from a host that says anything
+        return "?"
     return time.strftime("%H:%M:%S" if there[:3] == here[:3] else "%Y-%m-%d %H:%M:%S", there)
 
 

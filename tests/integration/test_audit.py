@@ -16,6 +16,7 @@ from celeryhost.cli import cli
 from celeryhost.scripts import hold, source
 from click.testing import CliRunner
 from documented import fields
+from sshd import sshd
 
 CLI = Path(__file__).resolve().parents[2] / "cli"
 
@@ -162,3 +163,18 @@ def test_lines_that_are_none(log):
     assert code == errors.OK
     assert "\x1b" not in said
     assert said.count("\n") == 1
+
+
+@root_only
+def test_a_host_that_says_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    good = {"time": 1.0, "command": "restart", "outcome": "ok"}
+    odd = [{}, {"time": "soon"}, {"time": 1e99, "outcome": "ok"}, {"time": 1, "outcome": []}, {"waiting": 5}]
+    script = "#!/bin/sh\n" + "".join(f"echo '{json.dumps(each)}'\n" for each in [*odd, good])
+    with sshd(tmp_path / "sshd", script) as host:
+        (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"board": host}}}))
+        code, said = celeryhost("-i", str(tmp_path / "hosts.json"), "audit")
+    assert code == errors.FAILED
+    assert said.count("speaks otherwise") >= 3, said
+    assert [line for line in said.splitlines() if "  restart" in line], said

@@ -42,7 +42,13 @@ def audit(target: Target, lines: int | None, since: str | None, until: str | Non
         options = [("--since", start and f"@{start}"), ("--until", end and f"@{end}"), ("--lines", count)]
         words = [f"{option}={value}" for option, value in options if value is not None]
         found: list[dict[str, Any]] = []
-        code = each(target, ["audit", *words], lambda host, data: found.append({"host": host} | data), root=MAYBE)
+
+        def keep(host: str, data: dict[str, Any]) -> None:
+            one = {"host": host} | data | {"time": float(data["time"])}
+            _row(one)  # raises for what makes no sense
+            found.append(one)
+
+        code = each(target, ["audit", *words], keep, root=MAYBE)
         found.sort(key=lambda one: float(one["time"]))
         _show(found, as_json)
         return code
@@ -62,7 +68,7 @@ def _show(found: list[dict[str, Any]], as_json: bool) -> None:
     widths = [max(columns_of(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
     for row, one in zip(rows, found, strict=True):
         cells = [pad(text, width) for text, width in zip(row, widths, strict=True)]
-        cells[-2] = paint(cells[-2], COLOURS.get(one["outcome"]), coloured())
+        cells[-2] = paint(cells[-2], COLOURS.get(str(one["outcome"])), coloured())
         print("  ".join(cell for cell, width in zip(cells, widths, strict=True) if width).rstrip())
 
 

@@ -208,8 +208,9 @@ def _first(request: dict[str, Any], run: Run) -> Call | None:
             if found is None:
                 break
             for answer in found:
-                if "held" in answer or "refused" in answer or "waiting" in answer:
-                    _tell(answer)
+                for word in ("held", "refused", "waiting"):
+                    if word in answer:
+                        _tell({word: answer[word] if isinstance(answer[word], (bool, dict)) else {}})
                 if "held" in answer:
                     os.close(1)
                     return call
