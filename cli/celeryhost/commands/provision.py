@@ -11,7 +11,6 @@ import click
 from ..controller import provision as core
 from ..errors import USAGE, Failure
 from ..hosts.target import Target
-from ..plain import plain_lines
 
 
 def shared(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,7 +57,7 @@ def unprovision(target: Target, data: bool, yes: bool, **options: Any) -> int:
 def _play(playbook: str, target: Target, options: dict[str, Any], extra: Sequence[str] = ()) -> int:
     limit = options["limit"] or target.hosts
     inventory = options["inventory"] or target.inventory
-    return core.playbook(playbook, inventory, limit, [*arguments(options), *extra], options["ask_become_pass"], tell)
+    return core.playbook(playbook, inventory, limit, [*arguments(options), *extra], options["ask_become_pass"])
 
 
 def arguments(options: dict[str, Any]) -> list[str]:
@@ -67,9 +66,3 @@ def arguments(options: dict[str, Any]) -> list[str]:
     found += ["-" + "v" * options["verbose"]] if options["verbose"] else []
     found += ["-e", "lock_wait=true"] if options["wait"] else []
     return [*found, *(word for variable in options["extra_vars"] for word in ("-e", variable))]
-
-
-def tell(text: str) -> None:
-    """Print what the hook says that is run at the end."""
-    sys.stdout.flush()
-    print(plain_lines(text), file=sys.stderr)

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from .. import isolated, masking, paths
 from ..errors import DENIED, FAILED, HOOK, INTERRUPTED, OK, TIMEOUT, UNKNOWN, UNPROVEN, UNREACHABLE, Failure
 from ..hosts import inventory as known_hosts
 from ..hosts.inventory import default_sources, load
+from ..plain import plain_lines
 from . import deploying
 from .locking import ARGUMENTS, CLIENT, REPORT
 
@@ -32,17 +33,12 @@ _KEEPERS = 5  # seconds that those who keep locks may take to let them go
 
 
 def playbook(
-    name: str,
-    inventory: str | None = None,
-    limit: str | None = None,
-    extra: Sequence[str] = (),
-    ask: bool = False,
-    tell: Callable[[str], object] = lambda text: None,
+    name: str, inventory: str | None = None, limit: str | None = None, extra: Sequence[str] = (), ask: bool = False
 ) -> int:
-    """Run playbooks/NAME.yml, its output going to the terminal: this package's exit code for it.
+    """Run playbooks/NAME.yml and its hooks, their output going to the terminal: this package's exit code for it.
 
     `inventory` None is the default one; `limit` is a host pattern; `extra` are further arguments of
-    ansible-playbook; `ask` asks for the sudo password; `tell` is told what the hook says that is run at the end.
+    ansible-playbook; `ask` asks for the sudo password.
     Raises Failure when it can't even begin: USAGE, UNKNOWN (host, group), DENIED (sudo), FAILED (no Ansible).
     """
     tree = paths.tree()
@@ -67,14 +63,19 @@ def playbook(
     code = TIMEOUT if lost else code
     try:
         if text := deploying.end(about, told, code, time.monotonic() - began, "changed" in told):
-            tell(text)
+            _show(text)
     except Failure as failure:  # what was done stands
-        tell(f"celeryhost: {failure}")
+        _show(f"celeryhost: {failure}")
     if lost:
         fix = "see what the other run does there, then call again"
         what = f"{', '.join(lost)}: the connection was cut, and another run has the lock since; this one was ended"
         raise Failure(what, TIMEOUT, fix)
     return code
+
+
+def _show(text: str) -> None:
+    sys.stdout.flush()
+    print(plain_lines(text), file=sys.stderr)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> tuple[int, list[str]]:
