@@ -534,6 +534,21 @@ def test_a_rotated_file_without_end_is_read_as_far_as_its_limit(path, monkeypatc
     assert logs_file._descriptor(rotated(path)[0]) is None, "to follow it, it is unpacked to the disk"
 
 
+def test_many_rotated_files_are_unpacked_no_further_than_one(path, monkeypatch):
+    """Each would take seconds, and an app may put thousands there."""
+    monkeypatch.setattr(logs_file, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(logs_file, "GLIMPSE", 1 << 12)
+    write(path, range(10, 12))
+    for number in range(1, 9):
+        with gzip.open(f"{path}.{number}.gz", "wb", compresslevel=1) as rotated_file:
+            rotated_file.write(b"[2026-01-01 00:00:00] x\n" * 100_000)
+    told = []
+    found = texts(LogFile(path, warn=told.append).history(last=10_000_000))
+    assert found[-2:] == expected(range(10, 12))
+    assert sum(map(len, found)) < (1 << 20) + 8 * (1 << 16)
+    assert len(told) == 8
+
+
 def test_a_hole_is_not_read_for_the_last_lines(path, monkeypatch):
     write(path, range(3))
     os.truncate(path, 1 << 36)

@@ -23,7 +23,8 @@ from .times import stamp, zone_shift
 
 BLOCK = 1 << 16
 LONGEST = 1 << 16  # bytes; a longer line comes in pieces, so that no log can fill the memory
-UNPACKED = 1 << 30  # bytes that are unpacked of a rotated file, of which a few may hold any number
+UNPACKED = 1 << 30  # bytes that are unpacked of a log's rotated files, of which a few may hold any number
+GLIMPSE = 1 << 20  # bytes of each that still are when those are used up
 COPIED = 1 << 28  # bytes of a rotated file that are unpacked to the disk, to follow it
 HOLD = 1.0  # seconds for which a line without its end is waited for
 LATE = 10.0  # seconds for which a rotated file is still read: its writer may not have noticed
@@ -115,6 +116,7 @@ class LogFile:
         self.known = {file[1:] for file in rotated(path)}  # what is no news: (identity, written)
         self.clock: float | None = None
         self.refused: int | None = None  # the errno, told once
+        self.room = UNPACKED
         self._state: tuple[int, int] | None = None
         try:
             fd = others.opened(path)
@@ -190,7 +192,7 @@ class LogFile:
         if stream is None:
             return
         with stream:
-            start, end, room = 0, float("inf"), UNPACKED
+            start, end, left = 0, float("inf"), max(self.room, GLIMPSE)
             if not _is_compressed(file.path):
                 end = self.end if newer is None and self.tail else os.fstat(stream.fileno()).st_size
                 if last is not None:
@@ -203,9 +205,11 @@ class LogFile:
                 next(pieces, None)  # the rest of the older file's last line, shown there
             try:
                 for piece in pieces:
-                    if _is_compressed(file.path) and (room := room - len(piece)) < 0:
-                        self.warn(f"{file.path}: shown is what its first {UNPACKED >> 20} MiB unpacked hold")
-                        return
+                    if _is_compressed(file.path):
+                        left, self.room = left - len(piece), self.room - len(piece)
+                        if left < 0:
+                            self.warn(f"{file.path}: shown is only the beginning, for it unpacks to too much")
+                            return
                     if newer and not piece.endswith(b"\n") and len(piece) < LONGEST:
                         piece += self._rest(file, newer)
                     clock = stamp(piece, self.shift) or clock
