@@ -76,6 +76,7 @@ def test_from_a_laptop(host, root, checkout, readme, tmp_path, subtests, screens
     running = re.findall(r"^board +(\S+) +RUNNING", laptop(status, tmp_path), re.MULTILINE)
     assert {"mysite-beat", "mysite-worker"} <= set(running)
 
+    deploy_and_go_back(board, tmp_path, readme("from a laptop, each week"))
     look_and_choose(board, tmp_path)
     add_a_task(board, tmp_path)
     one_at_a_time(board, tmp_path)
@@ -163,6 +164,19 @@ def laptop(command, folder):
     code, said = run(command, folder)
     assert code == 0, said
     return said
+
+
+def deploy_and_go_back(host, folder, commands):
+    """A commit is deployed, is seen among the releases, and is left again, without the repository being there."""
+    deploy, releases, rollback = commands
+    commit = "git -c user.name=me -c user.email=me@example commit -qam change"
+    host.ssh(f"cd /opt/shop && echo '# a change' >>backend/app/tasks.py && {commit}")
+    laptop(deploy, folder)
+    assert re.findall(r"^  \S+ +(running|proven) ", laptop(releases, folder), re.MULTILINE) == ["running", "proven"]
+    host.ssh("mv /opt/shop /opt/away")
+    assert re.match(r"board  mysite: went back to \S+, from \S+\n$", laptop(rollback, folder))
+    assert re.findall(r"^  \S+ +(running|rolled) ", laptop(releases, folder), re.MULTILINE) == ["rolled", "running"]
+    host.ssh("mv /opt/away /opt/shop")
 
 
 def cut_short(command, folder, task):
