@@ -182,7 +182,13 @@ def deploy_and_go_back(host, folder, commands):
 def cut_short(command, folder, task):
     """Kill a command, and all it has started, once it says that this task has begun."""
     process = subprocess.Popen(command, **shell(folder), start_new_session=True)
-    assert any(task in line for line in process.stdout)
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if task in line:
+            break
+    else:
+        raise AssertionError("".join(said))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
