@@ -73,6 +73,15 @@ def looked_at(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: app[key] for key in LOOKED_AT} | {"for_python": _for_python(app)} for app in described]
 
 
+def brought(described: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The apps whose code git has just brought, as if it had been there: what is wrong with it is known only now."""
+    return [
+        app | {"source_kind": None, "directory": os.path.normpath(os.path.join(app["checkout"], app["subfolder"]))}
+        for app in described
+        if app["source_kind"] == "git"
+    ]
+
+
 def loadable(app: dict[str, Any]) -> dict[str, Any]:
     """What state celery_app is given of an app: all but its environment, which would be struck out of what it says."""
     workers = [{key: worker[key] for key in ("settings", "queues")} for worker in app["workers"]]
@@ -251,6 +260,7 @@ FILTERS = {
     "accounts": accounts,
     "beat_logs": beat_logs,
     "beats_beside": beats_beside,
+    "brought": brought,
     "database_access": database_access,
     "databases": databases,
     "digest": digest,
