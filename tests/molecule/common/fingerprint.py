@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Runs on a host: `save` remembers its files, packages and processes, `compare` prints the differences since and fails.
 
-Of folders that running programs write to, and that apt writes to when it only looks, only the subfolders count.
+Of folders that running programs write to, and that apt writes to when it only looks, only the subfolders count; none of
+where Debian backs up dpkg's files at midnight.
 What SQLite keeps beside a database while somebody has it open comes and goes with each of the project's tasks.
 """
 
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 SAVED = Path("/run/fingerprint")
-IGNORED = {"/dev", "/proc", "/run", "/sys", "/tmp", "/var/tmp", "/root/.ansible"}
+IGNORED = {"/dev", "/proc", "/run", "/sys", "/tmp", "/var/backups", "/var/tmp", "/root/.ansible"}
 BUSY = ("/var/cache/apt", "/var/log", "/var/lib/mysite", "/var/lib/redis", "/var/lib/systemd")
 PASSING = ("-wal", "-shm", "-journal")
 
