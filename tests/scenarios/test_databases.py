@@ -148,7 +148,10 @@ def test_entries_of_the_admin_and_results(site):
     made = site.host.ssh("cat /etc/celeryhost/elephant-postgresql.password").stdout.strip()
     assert len(made) > 20
     assert made not in said
-    assert sorted(site.host.ssh(["grep", "-rlsF", made, "/etc", "/var/log", "/root"]).stdout.split()) == HOLDERS
+    holders = site.host.ssh(["grep", "-rlsF", made, "/etc", "/var/log", "/root"]).stdout.split()
+    kept = [path for path in holders if path.startswith("/etc/celeryhost/releases/elephant/")]
+    assert sorted(set(holders) - set(kept)) == HOLDERS
+    assert set(site.host.ssh(["stat", "-c", "%U:%a", *kept]).stdout.split()) == {"root:600"}
     for app in APPS:
         assert f"{app}: task app.tasks.sum" in said
     before = site.pids()

@@ -138,8 +138,9 @@ class Environment:
         self.python = os.path.join(self.path, "bin", "python")
         self.owner = params["owner"]
         self.warnings: list[str] = []
-        known = releases.load(params["app"]).releases if params["folder"] else []
-        self.place = Place(self.path, self.owner, params["folder"], [each.virtualenv for each in known])
+        folder = params.get("folder")
+        known = releases.load(params["app"]).releases if folder else []
+        self.place = Place(self.path, self.owner, folder, [each.virtualenv for each in known])
 
     def versions(self, path: str | None = None) -> list[str] | None:
         """Versions of celery and kombu in it; None when it does not work."""
@@ -397,7 +398,7 @@ def _bring(params: dict[str, Any], check: bool) -> dict[str, Any]:
         celery.append("django")  # declared nowhere, and manage.py does nothing without it
     python = os.path.realpath(params["python"]) if "/" in params["python"] else params["python"]
     texts = found["texts"]
-    if params["folder"]:  # which releases share, unless they install the project itself from its folder
+    if params.get("folder"):  # which releases share, unless they install the project itself from its folder
         top = "" if requirements.is_local(texts) else params["top"]
         texts = {os.path.relpath(path, top) if top else path: text for path, text in texts.items()}
     wanted = [texts, celery, python, params["system_site_packages"]]

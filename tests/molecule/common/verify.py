@@ -37,7 +37,7 @@ PATHS = {
 SUM = """
 set -ea
 . /etc/celeryhost/mysite.env
-cd /srv/mysite/current
+cd /srv/mysite/current 2>/dev/null || cd /srv/mysite
 exec /srv/mysite/venv/bin/python -c '
 from mysite.celery import app
 print(app.send_task("app.tasks.sum", (2, 3)).get(timeout=60))
