@@ -209,7 +209,7 @@ def refused_before_migrating(site):
 def refused_without_the_extension(site):
     """A project that names it, and does not have it in INSTALLED_APPS."""
     bare = "from mysite.with_admin import *\nINSTALLED_APPS.remove('django_celery_beat')\n"
-    site.host.ssh("cat >/srv/lite/bare.py", input=bare)
+    site.host.ssh("cat >/srv/lite/current/bare.py", input=bare)
     lite = apps.describe(site.apps[0])
     settings = {"DJANGO_SETTINGS_MODULE": "bare"}
     code, said = site.module("celery_app", app=lite, environment=settings)
